@@ -1,0 +1,125 @@
+"""Time of `collect` beside a bare forward pass of the same network over the same batches.
+
+The bare pass gathers the same uint8 batches, scales them to [0, 1] and runs the network in eval mode without
+gradients; it keeps nothing. The two take turns, and the ratio is the median of the ratios of neighbours.
+
+    python benchmarks/collect.py [--device cpu] [--rounds 15] [--out benchmarks/results/collect.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from auglean import networks
+from auglean.data import ImageSet
+from auglean.signals import collect
+
+BATCH = 256
+EXAMPLES = {"resnet20": 512, "cnn": 1024}  # about the same time for both on one core
+
+
+def bare(model: nn.Module, data: ImageSet, device: torch.device) -> None:
+    with torch.no_grad():
+        for begin in range(0, len(data), BATCH):
+            images, _ = data.batch(torch.arange(begin, min(begin + BATCH, len(data))))
+            model(images.to(device).float().div_(255))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(name: str, device: torch.device, rounds: int, scale: int) -> dict[str, Any]:
+    count = EXAMPLES[name] * scale
+    g = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=g)
+    data = ImageSet(images, torch.arange(count) % 10)
+    model = networks.create(name, channels=3, classes=10, size=(32, 32)).eval().to(device)
+    arms = (lambda: bare(model, data, device), lambda: collect(model, data, batch_size=BATCH))
+    times = []
+    for turn in range(rounds + 1):
+        pair = [0.0, 0.0]
+        for arm in (0, 1) if turn % 2 else (1, 0):
+            pair[arm] = seconds(arms[arm])
+        times.append(pair)
+    times = times[1:]  # the first round warms up
+    ratios = sorted(after / before for before, after in times)
+    return {
+        "network": name,
+        "examples": count,
+        "bare_seconds": statistics.median(before for before, _ in times),
+        "collect_seconds": statistics.median(after for _, after in times),
+        "ratio": statistics.median(ratios),
+        "ratio_quartiles": [ratios[len(ratios) // 4], ratios[(3 * len(ratios)) // 4]],
+    }
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "collect.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    device = torch.device(options.device)
+    rows = [measure(name, device, options.rounds, 1 if device.type == "cpu" else 16) for name in EXAMPLES]
+    report = {
+        "command": shlex.join(["python", "benchmarks/collect.py", *sys.argv[1:]]),
+        "aim": "ratio at most 1.05",
+        "batch": BATCH,
+        "rounds": options.rounds,
+        "machine": {
+            "cpu": processor(),
+            "cores": os.cpu_count(),
+            "threads": 1,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "rows": rows,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    table = Table("network", "examples", "bare, s", "collect, s", "ratio", "quartiles")
+    for row in rows:
+        low, high = row["ratio_quartiles"]
+        table.add_row(
+            row["network"],
+            str(row["examples"]),
+            f"{row['bare_seconds']:.3f}",
+            f"{row['collect_seconds']:.3f}",
+            f"{row['ratio']:.3f}",
+            f"{low:.3f} – {high:.3f}",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Policies: distributions over image operators, drawn, applied and composed.
+
+>>> import torch
+>>> policy = parse("crop4-flip") | sometimes(0.5, Rotate(15))
+>>> policy(torch.rand(8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).shape
+torch.Size([8, 3, 32, 32])
+"""
+
+from auglean.policies.auto import AugMix, RandAugment, TrivialAugment
+from auglean.policies.base import (
+    Compose,
+    Identity,
+    Mixture,
+    Params,
+    Policy,
+    as_policy,
+    mixture,
+    sometimes,
+)
+from auglean.policies.colour import (
+    AutoContrast,
+    Brightness,
+    Contrast,
+    Equalize,
+    Posterize,
+    Saturation,
+    Sharpness,
+    Solarize,
+)
+from auglean.policies.geometric import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Translate, warp
+from auglean.policies.parsing import parse
+
+__all__ = [
+    "Affine",
+    "AugMix",
+    "AutoContrast",
+    "Brightness",
+    "Compose",
+    "Contrast",
+    "Cutout",
+    "Equalize",
+    "Flip",
+    "Identity",
+    "Mixture",
+    "Params",
+    "Policy",
+    "Posterize",
+    "RandAugment",
+    "RandomCrop",
+    "Rotate",
+    "Saturation",
+    "Scale",
+    "Sharpness",
+    "Shear",
+    "Solarize",
+    "Translate",
+    "TrivialAugment",
+    "as_policy",
+    "mixture",
+    "parse",
+    "sometimes",
+    "warp",
+]

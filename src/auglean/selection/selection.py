@@ -1,0 +1,120 @@
+"""`Selection`: which examples were chosen, in which order, and how many others each stands for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from auglean.errors import InputError
+from auglean.files import write_text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """Chosen examples. Built by a `Selector`; immutable; saved as JSON.
+
+    Attributes:
+        indices: Numbers of the chosen examples in the order chosen, distinct. Shape `(k,)`, int64.
+        weights: How many examples each stands for; they sum to `total`. Shape `(k,)`, float64.
+        gains: What each added to the selector's objective when it was chosen (coreset), or its score
+            (score policies). Shape `(k,)`, float64.
+        total: Number of examples chosen from, n.
+        cost: Seconds and other prices of choosing, by name.
+        how: The selector's name and options, the solver and its guarantee, and the objective reached.
+        assignment: For coresets, the position in `indices` of the chosen example that stands for each
+            example. Shape `(n,)`, int64; None for score policies.
+        gradient_error: `‖Σ_i g_i − Σ_j w_j g_j‖ / ‖Σ_i g_i‖` over last-layer gradients, see
+            `auglean.selection.gradient_error`; None where no model was asked.
+
+    Raises:
+        InputError: If the indices are not distinct or not in `0 … total − 1`, or the shapes disagree.
+
+    >>> chosen = Selection(torch.tensor([2, 0]), torch.tensor([3.0, 1.0]), torch.tensor([9.0, 1.0]), total=4)
+    >>> chosen.rest
+    tensor([1, 3])
+    >>> chosen
+    Selection(2 of 4, first [2, 0])
+    """
+
+    indices: Tensor
+    weights: Tensor
+    gains: Tensor
+    total: int
+    cost: Mapping[str, float] = field(default_factory=dict)
+    how: Mapping[str, Any] = field(default_factory=dict)
+    assignment: Tensor | None = None
+    gradient_error: float | None = None
+
+    def __post_init__(self) -> None:
+        indices = self.indices
+        if not len(indices) == len(self.weights) == len(self.gains):
+            raise InputError(
+                f"A selection needs as many weights and gains as indices; got {len(indices)} indices, "
+                f"{len(self.weights)} weights and {len(self.gains)} gains."
+            )
+        if len(indices) and not (0 <= int(indices.min()) and int(indices.max()) < self.total):
+            raise InputError(f"Selected indices must lie in 0 … {self.total - 1}; check the set they belong to.")
+        if len(indices.unique()) != len(indices):
+            raise InputError("Selected indices must be distinct; give each example once, with its weight.")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self)} of {self.total}", f"first {self.indices[:5].tolist()}"]
+        if "selector" in self.how:
+            parts.insert(0, str(self.how["selector"]))
+        if self.gradient_error is not None:
+            parts.append(f"gradient error {self.gradient_error:.3g}")
+        if "seconds" in self.cost:
+            parts.append(f"{self.cost['seconds']:.3g} s")
+        return f"Selection({', '.join(parts)})"
+
+    @property
+    def rest(self) -> Tensor:
+        """The examples that were not chosen, ascending. Shape `(n − k,)`, int64."""
+        left = torch.ones(self.total, dtype=torch.bool)
+        left[self.indices] = False
+        return left.nonzero().squeeze(1)
+
+    def with_(self, **changes: Any) -> Selection:
+        """Copy this selection with some attributes changed."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain lists and numbers, as `save` writes them."""
+        plain: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {k: v.tolist() if isinstance(v, Tensor) else v for k, v in plain.items()}
+
+    def save(self, path: str | Path) -> None:
+        """Write one JSON file (atomically), to be published or loaded again."""
+        write_text(path, json.dumps(self.to_dict()))
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Selection:
+        """Build from what `to_dict` gave."""
+        tensors = {name: torch.tensor(plain[name], dtype=torch.float64) for name in ("weights", "gains")}
+        for name in ("indices", "assignment"):
+            if plain.get(name) is not None:
+                tensors[name] = torch.tensor(plain[name], dtype=torch.int64)
+        return cls(**{**plain, **tensors})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Selection:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: If the file is not a selection.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text()))
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is not a selection file that auglean wrote ({error}).") from error

@@ -1,0 +1,102 @@
+"""What a selection's weights become in training, and how well they imitate augmenting everything."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from auglean.errors import unknown
+from auglean.randomness import generator
+from auglean.selection.selection import Selection
+
+WeightMode = Literal["raw", "mean1", "none", "sampled"]
+
+
+def effective_weights(selection: Selection, mode: WeightMode, *, seed: int = 0, epoch: int = 0) -> tuple[Tensor, Tensor]:
+    """Give the copies that an epoch holds of each chosen example, and the weight of each copy.
+
+    | mode | copies | weight of a copy | mass |
+    |---|---|---|---|
+    | `raw` | 1 | how many examples it stands for, γ | n |
+    | `mean1` | 1 | γ scaled to mean 1 over the selection | k |
+    | `none` | 1 | 1 (what the published code does) | k |
+    | `sampled` | ~ kγ/n, drawn anew each epoch | n/k | n |
+
+    `sampled` has the same expectation as `raw` without large weights: systematic resampling, so that each
+    example comes ⌊kγ/n⌋ or ⌈kγ/n⌉ times.
+
+    Args:
+        selection: The selection.
+        mode: One of the table.
+        seed: Seed of the run, for `sampled`.
+        epoch: Pass over the data, for `sampled`.
+
+    Returns:
+        `(copies (k,) int64, weight (k,) float64)`.
+
+    Raises:
+        InputError: If the mode is unknown.
+
+    >>> chosen = Selection(torch.tensor([2, 3]), torch.tensor([3.0, 2.0]), torch.zeros(2), total=5)
+    >>> effective_weights(chosen, "mean1")[1].tolist()
+    [1.2, 0.8]
+    """
+    weights, k = selection.weights.double(), len(selection)
+    once = torch.ones(k, dtype=torch.int64)
+    if mode == "none":
+        return once, torch.ones(k, dtype=torch.float64)
+    if mode == "raw":
+        return once, weights
+    if mode == "mean1":
+        return once, weights * (k / weights.sum())
+    if mode == "sampled":
+        expected = torch.cumsum(weights * (k / weights.sum()), 0)
+        expected[-1] = k  # the sum may fall a rounding short of k, and the last draw with it
+        shift = torch.rand((), generator=generator(seed, "sampled", epoch), dtype=torch.float64)
+        reached = torch.floor(expected + shift).long()
+        return torch.diff(reached, prepend=reached.new_zeros(1)), weights.sum().expand(k) / k
+    raise unknown("weight mode", mode, get_args(WeightMode))
+
+
+def gradient_error(
+    residual: Tensor, indices: Tensor, weights: Tensor, *, feature: Tensor | None = None
+) -> float:
+    """Give the relative error of the gradient that a weighted selection stands for.
+
+    `‖Σ_i g_i − (n/Σw) Σ_j w_j g_j‖ / ‖Σ_i g_i‖` with `g_i = residual_i ⊗ (feature_i, 1)`, the cross-entropy
+    gradient of the last layer's weights and bias, or `g_i = residual_i` without features. The weights are
+    scaled to sum to n first: their total is a learning rate, not an error. It is the κ of inexact gradient
+    descent; sums need K·(D+1) numbers, never n·K·D.
+
+    Args:
+        residual: Shape `(n, K)`, softmax minus one-hot.
+        indices: Shape `(k,)`.
+        weights: Shape `(k,)`.
+        feature: Shape `(n, D)`, the input of the last layer.
+
+    Returns:
+        The error; 0 where all gradients vanish and the estimate does too.
+
+    >>> residual = torch.tensor([[1.0], [1.0], [4.0]])
+    >>> gradient_error(residual, torch.tensor([0, 2]), torch.tensor([2.0, 1.0]))
+    0.0
+    """
+    n, mass = len(residual), weights.double().sum()
+    change = torch.full((n,), 1.0, dtype=torch.float64)
+    change.index_add_(0, indices.cpu(), -weights.double().cpu() * (n / mass.cpu()))
+    full = _gradient_sum(residual, feature, torch.ones(n, dtype=torch.float64))
+    error = _gradient_sum(residual, feature, change)
+    top, bottom = float(error.norm()), float(full.norm())
+    return 0.0 if top == 0.0 else top / bottom if bottom else float("inf")
+
+
+def _gradient_sum(residual: Tensor, feature: Tensor | None, weights: Tensor) -> Tensor:
+    """Sum `weights_i · residual_i ⊗ (feature_i, 1)` in float64, a chunk of examples at a time."""
+    total: Tensor | float = 0.0
+    for rows in torch.arange(len(residual)).split(8192):
+        r = residual[rows].cpu().double() * weights[rows, None]  # (rows, K)
+        bias = r.sum(0, keepdim=True).T  # (K, 1)
+        total = total + (bias if feature is None else torch.cat([r.T @ feature[rows].cpu().double(), bias], 1))
+    return torch.as_tensor(total)

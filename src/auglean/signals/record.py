@@ -1,0 +1,133 @@
+"""`Signals`: what a model says of each example."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from auglean.errors import InputError
+from auglean.files import read_tensors, write_tensors
+
+_FORMAT = "auglean.Signals/1"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Signals:
+    """What a model says of each of N examples.
+
+    Attributes:
+        loss: Cross-entropy of the label. Shape `(N,)`, float32.
+        margin: Probability of the likeliest class minus that of the second, in [0, 1], whatever the label.
+            Higher means that the model is more certain. Shape `(N,)`, float32.
+        residual: Softmax minus one-hot label: the gradient of the loss with respect to the logits. Each row
+            sums to 0. Shape `(N, K)`, float32.
+        feature: Input of the last linear layer. The gradient of the loss with respect to that layer's
+            weight is `residual ⊗ feature`, and with respect to its bias `residual`. Shape `(N, D)`, float32.
+        prediction: Likeliest class. Shape `(N,)`, int64.
+        seconds: Wall-clock time that it took to collect them.
+        forward_passes: Examples that were sent through the network for it.
+
+    >>> signals = Signals(torch.tensor([0.1, 2.0]), torch.tensor([0.8, 0.2]), torch.zeros(2, 3),
+    ...                   torch.zeros(2, 4), torch.tensor([1, 0]))
+    >>> signals[1:].loss
+    tensor([2.])
+    """
+
+    loss: Tensor
+    margin: Tensor
+    residual: Tensor
+    feature: Tensor
+    prediction: Tensor
+    seconds: float = 0.0
+    forward_passes: int = 0
+
+    def __post_init__(self) -> None:
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+        n, (k, d) = self.loss.numel(), (rows.shape[-1:].numel() for rows in (self.residual, self.feature))
+        if list(shapes.values()) != [(n,), (n,), (n, k), (n, d), (n,)]:
+            raise InputError(
+                f"Signals were given shapes {shapes}; expected loss, margin and prediction (N,), "
+                "residual (N, K) and feature (N, D)."
+            )
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The five tensors by name."""
+        return {"loss": self.loss, "margin": self.margin, "residual": self.residual,
+                "feature": self.feature, "prediction": self.prediction}  # fmt: skip
+
+    @property
+    def classes(self) -> int:
+        """Number of classes K."""
+        return self.residual.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def __getitem__(self, indices: Tensor | Sequence[int] | slice) -> Signals:
+        """Give the signals of some examples: by positions, a mask or a slice."""
+        if isinstance(indices, int):
+            raise TypeError("Signals are indexed by several positions; write signals[[i]] for one example.")
+        where = indices if isinstance(indices, slice) else torch.as_tensor(indices, device=self.loss.device)
+        if isinstance(where, Tensor) and not len(where):
+            where = where.long()  # an empty list becomes a float tensor
+        return self._map(lambda tensor: tensor[where])
+
+    def to(self, device: torch.device | str) -> Signals:
+        """Give the same signals on another device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Signals:
+        return Signals(
+            change(self.loss),
+            change(self.margin),
+            change(self.residual),
+            change(self.feature),
+            change(self.prediction),
+            self.seconds,
+            self.forward_passes,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to one safetensors file; a file that was there is replaced when the new one is whole."""
+        state = {"format": _FORMAT, "seconds": self.seconds, "forward_passes": self.forward_passes}
+        write_tensors(Path(path), self.tensors, state)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Signals:
+        """Read what `save` wrote, to the CPU.
+
+        Raises:
+            InputError: If there is no such file, or it holds something else.
+        """
+        from safetensors import SafetensorError
+
+        try:
+            tensors, state = read_tensors(Path(path))
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"Cannot read {os.fspath(path)} ({error}); give a file written by Signals.save."
+            ) from error
+        if state.pop("format", None) != _FORMAT:
+            raise InputError(f"{os.fspath(path)} holds no Signals; give a file written by Signals.save.")
+        values: dict[str, Any] = {**tensors, **state}
+        return cls(**values)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Signals of {len(self)} examples, {self.classes} classes "
+            f"({self.forward_passes} forward passes, {self.seconds:.2f} s)",
+            f"{'':12}{'shape':16}{'least':>10}{'median':>10}{'most':>10}",
+        ]
+        for name, tensor in self.tensors.items():
+            row = f"{name:12}{tuple(tensor.shape)!s:16}"
+            if tensor.is_floating_point() and tensor.numel():
+                row += "".join(f"{of().item():10.4g}" for of in (tensor.min, tensor.median, tensor.max))
+            lines.append(row)
+        return "\n".join(lines)

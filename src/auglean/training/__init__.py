@@ -1,0 +1,23 @@
+"""Training with selective augmentation: what an epoch holds, the loop, checkpoints and evaluation."""
+
+from auglean.training.augmenting import ROLES, AugmentSampler, AugmentSubset, Item, Plan, Role
+from auglean.training.evaluating import correct
+from auglean.training.fitting import Diverged, FitResult, Hooks, Interrupted, fit, weighted_loss
+from auglean.training.recipe import Recipe
+
+__all__ = [
+    "ROLES",
+    "AugmentSampler",
+    "AugmentSubset",
+    "Diverged",
+    "FitResult",
+    "Hooks",
+    "Interrupted",
+    "Item",
+    "Plan",
+    "Recipe",
+    "Role",
+    "correct",
+    "fit",
+    "weighted_loss",
+]

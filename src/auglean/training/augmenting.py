@@ -1,0 +1,318 @@
+"""Originals and augmented copies of the chosen: what an epoch holds, in which order, with which weights.
+
+`AugmentSampler` plans epochs and re-selects; `AugmentSubset` makes the images of a plan. `fit` uses both, and
+so can any training loop with a `torch.utils.data.DataLoader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
+
+from auglean.data import ImageSet, load
+from auglean.errors import InputError, unknown
+from auglean.policies import Identity, Policy, parse
+from auglean.randomness import Keys, derive, generator
+from auglean.selection import (
+    Random,
+    Selection,
+    Selector,
+    WeightMode,
+    effective_weights,
+    gradient_error,
+    select,
+)
+from auglean.selection.selectors import parse as parse_selectors
+from auglean.signals import Signals, collect
+
+Role = Literal["full+subset", "subset+subset", "random+subset", "subset"]
+ROLES: tuple[str, ...] = get_args(Role)
+
+
+class Item(NamedTuple):
+    """One image of an epoch: an example, which copy of it (0 is the original), its loss weight, the epoch."""
+
+    id: int
+    copy: int
+    weight: float
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The images of an epoch, or of a batch, as columns of shape `(m,)`; see `Item`."""
+
+    ids: Tensor
+    copy: Tensor
+    weight: Tensor
+    epoch: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice | Tensor) -> Plan:
+        return Plan(*(getattr(self, column.name)[rows] for column in fields(self)))
+
+    def to(self, device: torch.device) -> Plan:
+        """Move the columns."""
+        return Plan(*(getattr(self, column.name).to(device) for column in fields(self)))
+
+    def join(self, other: Plan) -> Plan:
+        """Append another plan."""
+        pairs = ((getattr(self, c.name), getattr(other, c.name)) for c in fields(self))
+        return Plan(*(torch.cat(pair) for pair in pairs))
+
+    def items(self) -> list[Item]:
+        """List the images one by one."""
+        columns = (getattr(self, column.name).tolist() for column in fields(self))
+        return [Item(*row) for row in zip(*columns, strict=True)]
+
+
+class AugmentSubset(Dataset[tuple[Tensor, int, float]]):
+    """Gives originals, and augmented copies of the chosen, as `(image, label, weight)`.
+
+    A view of a data set without state of its own: it is indexed by the `Item`s of an `AugmentSampler`, so
+    that any number of loader workers, persistent or not, gives the same images. A plain integer gives the
+    original.
+
+    Args:
+        data: An `ImageSet`, anything that `auglean.load` takes, or any map-style data set of (image, label).
+        policy: The augmentation of the copies: a `Policy` or its name.
+        weak: Applied to originals and copies alike, before the policy.
+        seed: With the epoch and the example it fixes every image.
+
+    >>> data = load("digits")
+    >>> train = AugmentSubset(data, "rotate15")
+    >>> image, label, weight = train[Item(id=7, copy=1, weight=2.0, epoch=0)]
+    >>> image.shape, weight
+    (torch.Size([1, 8, 8]), 2.0)
+    """
+
+    def __init__(
+        self, data: Any, policy: Policy | str, *, weak: Policy | str = "none", seed: int = 0
+    ) -> None:
+        self.data: ImageSet = load(data)
+        self.policy = parse(policy) if isinstance(policy, str) else policy
+        self.weak = parse(weak) if isinstance(weak, str) else weak
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, item: Item | int) -> tuple[Tensor, int, float]:
+        return self.__getitems__([item])[0]
+
+    def __getitems__(self, items: Sequence[Item | int]) -> list[tuple[Tensor, int, float]]:
+        """Make a batch at once; `torch.utils.data.DataLoader` calls this."""
+        rows = [item if isinstance(item, tuple) else Item(item, 0, 1.0, 0) for item in items]
+        ids, copy, weight, epoch = zip(*rows, strict=True)
+        plan = Plan(torch.tensor(ids), torch.tensor(copy), torch.tensor(weight), torch.tensor(epoch))
+        x, y = self.render(plan)
+        return list(zip(x, y.tolist(), weight, strict=True))
+
+    def render(
+        self,
+        plan: Plan,
+        *,
+        device: torch.device | None = None,
+        timer: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> tuple[Tensor, Tensor]:
+        """Make the images of a plan.
+
+        Args:
+            plan: m images.
+            device: Where to make them; by default where the data are.
+            timer: Gives a context in which the policy runs, to charge its seconds.
+
+        Returns:
+            Images float32 `(m, C, H, W)` in [0, 1] and labels int64 `(m,)`.
+        """
+        copies = plan.copy.nonzero().squeeze(1)  # found where the plan is, so that a GPU need not stop for it
+        images, labels = self.data.batch(plan.ids)
+        device = images.device if device is None else device
+        x, labels, plan = images.to(device).float().div_(255), labels.to(device), plan.to(device)
+        if not isinstance(self.weak, Identity):
+            keys = Keys(plan.ids, seed=self.seed, epoch=plan.epoch, stream=2 * plan.copy)
+            x = self.weak(x, generator=keys)
+        if len(copies):
+            with timer():
+                part = plan[copies.to(device)]
+                keys = Keys(part.ids, seed=self.seed, epoch=part.epoch, stream=2 * part.copy + 1)
+                x[copies] = self.policy(x[copies], generator=keys)
+        return x, labels
+
+
+class AugmentSampler(Sampler[Item]):
+    """Plans each epoch, and chooses anew which examples have augmented copies.
+
+    | role | originals | augmented copies |
+    |---|---|---|
+    | `full+subset` | all | the chosen |
+    | `subset+subset` | the chosen | the chosen |
+    | `random+subset` | as many at random, drawn anew each epoch | the chosen |
+    | `subset` | the chosen | none |
+
+    Weights have mean 1 over an epoch, so that the mean of `weight · loss` over a batch is an unbiased estimate of
+    the weighted mean over the data; a batch is never normalised by its own weight sum, which would bias it.
+
+    Args:
+        data: An `ImageSet` or anything that `AugmentSubset` takes.
+        selector: A `Selector` or its name; None gives every example a copy.
+        budget: Fraction (float) or count (int) of examples to choose; needed with a selector.
+        every: Epochs between selections.
+        start: Epoch of the first one; before it, examples drawn at random have the copies.
+        role: See the table.
+        weights: See `auglean.selection.effective_weights`.
+        augment: False leaves out the copies.
+        seed: Fixes the order, and what is drawn at random.
+        batch_size: Examples in a forward pass of `reselect`.
+
+    Raises:
+        InputError: If an option is out of its range.
+
+    >>> sampler = AugmentSampler(load("digits"), selector="random", budget=0.1)
+    >>> len(sampler)
+    1100
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        selector: Selector | str | None = None,
+        budget: float | int | None = None,
+        every: int = 5,
+        start: int = 0,
+        role: Role = "full+subset",
+        weights: WeightMode = "raw",
+        augment: bool = True,
+        seed: int = 0,
+        batch_size: int = 512,
+    ) -> None:
+        self.data: ImageSet = load(data)
+        self.selector = None if selector is None else parse_selectors(selector)[0]
+        if self.selector is not None and budget is None:
+            raise InputError(f"The selector {self.selector.name!r} needs a budget; give one such as budget=0.1.")
+        if role not in ROLES:
+            raise unknown("role", role, ROLES)
+        if weights not in get_args(WeightMode):
+            raise unknown("weight mode", weights, get_args(WeightMode))
+        if every < 1 or start < 0:
+            raise InputError(f"Selection every {every} epochs from epoch {start}: give every ≥ 1 and start ≥ 0.")
+        self.budget, self.every, self.start = budget, every, start
+        self.role, self.weights, self.augment, self.seed = role, weights, augment, seed
+        self.batch_size = batch_size
+        self.epoch, self.position = 0, 0
+        self.selection: Selection | None = None
+        if self.selector is not None:
+            self._stand_in()
+
+    def _stand_in(self) -> None:
+        """Choose at random, until the selector is asked."""
+        assert self.budget is not None
+        self.selection = select(
+            None, self.data.labels, Random(), budget=self.budget, seed=derive(self.seed, "start")
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: fixes its order and its draws."""
+        self.epoch, self.position = epoch, 0
+
+    @property
+    def due(self) -> bool:
+        """Whether this epoch is one at which the selector chooses."""
+        if self.selector is None or self.epoch < self.start:
+            return False
+        return self.selector.each_epoch or (self.epoch - self.start) % self.every == 0
+
+    def reselect(self, model: nn.Module | None = None) -> Selection | None:
+        """Choose anew if this epoch is one at which the selector chooses; give the choice, or None if not due.
+
+        Args:
+            model: The network in training; it is asked in eval mode, on the un-augmented images, and left as it
+                was. Selectors that do not ask need none.
+        """
+        if self.selector is None or not self.due:
+            return None
+        if not self.selector.needs_signals:
+            return self.choose(None)
+        if model is None:
+            raise InputError(f"The selector {self.selector.name!r} asks a model; pass it to reselect.")
+        return self.choose(collect(model, self.data, batch_size=self.batch_size))
+
+    def choose(self, signals: Signals | None) -> Selection:
+        """Choose by signals that are at hand; the gradient error is that of the weights in use."""
+        assert self.selector is not None and self.budget is not None
+        seed = derive(self.seed, "selection", self.epoch)
+        chosen = select(signals, self.data.labels, self.selector, budget=self.budget, seed=seed)
+        if signals is not None:
+            copies, weight = effective_weights(chosen, self.weights, seed=self.seed, epoch=self.epoch)
+            error = gradient_error(signals.residual, chosen.indices, copies * weight, feature=signals.feature)
+            chosen = chosen.with_(gradient_error=error, how={**chosen.how, "weights": self.weights})
+        self.selection = chosen
+        return chosen
+
+    def plan(self, epoch: int | None = None) -> Plan:
+        """Plan an epoch, by default the one that was set: originals and copies, shuffled."""
+        epoch = self.epoch if epoch is None else epoch
+        ids, weight = self._originals(epoch)
+        copy = torch.zeros(len(ids), dtype=torch.int64)
+        if self.augment and self.role != "subset":
+            which, number, mass = self._copies(epoch)
+            ids, copy, weight = torch.cat([ids, which]), torch.cat([copy, number]), torch.cat([weight, mass])
+        order = torch.randperm(len(ids), generator=generator(self.seed, "order", epoch))
+        weight = (weight * (len(weight) / weight.sum())).float()
+        return Plan(ids, copy, weight, torch.full_like(ids, epoch))[order]
+
+    def _originals(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Give ids and weights of the originals."""
+        n = len(self.data)
+        if self.selection is None or self.role == "full+subset":
+            return torch.arange(n), torch.ones(n, dtype=torch.float64)
+        k = len(self.selection)
+        if self.role == "random+subset":
+            g = generator(self.seed, "originals", epoch)
+            return torch.randperm(n, generator=g)[:k], torch.ones(k, dtype=torch.float64)
+        copies, weight = effective_weights(self.selection, self.weights, seed=self.seed, epoch=epoch)
+        return self.selection.indices.repeat_interleave(copies), weight.repeat_interleave(copies)
+
+    def _copies(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Give ids, copy numbers (from 1) and weights of the augmented copies."""
+        if self.selection is None:
+            n = len(self.data)
+            return torch.arange(n), torch.ones(n, dtype=torch.int64), torch.ones(n, dtype=torch.float64)
+        copies, weight = effective_weights(self.selection, self.weights, seed=self.seed, epoch=epoch)
+        if self.role == "random+subset":
+            weight = weight * (len(self.selection) / (weight * copies).sum())  # as much as the originals
+        first = torch.cumsum(copies, 0) - copies
+        number = torch.arange(int(copies.sum())) - first.repeat_interleave(copies) + 1
+        return self.selection.indices.repeat_interleave(copies), number, weight.repeat_interleave(copies)
+
+    def __len__(self) -> int:
+        return len(self.plan()) - self.position
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self.plan().items()[self.position :]:
+            self.position += 1
+            yield item
+        self.position = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what `load_state_dict` needs to go on in the middle of an epoch: epoch, position, selection.
+
+        The position counts what the loader has asked for; with workers that is ahead of what it has given.
+        """
+        chosen = None if self.selection is None else self.selection.to_dict()
+        return {"epoch": self.epoch, "position": self.position, "selection": chosen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.epoch, self.position = int(state["epoch"]), int(state["position"])
+        plain = state["selection"]
+        self.selection = None if plain is None else Selection.from_dict(plain)

@@ -1,0 +1,376 @@
+"""`fit`: a fixed number of SGD steps on originals and augmented copies of the chosen examples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from auglean import networks
+from auglean.data import ImageSet, load
+from auglean.errors import InputError
+from auglean.networks.probing import placement
+from auglean.policies import Identity, Policy, parse
+from auglean.randomness import derive, isolated
+from auglean.selection import Selection, Selector, WeightMode
+from auglean.signals import collect
+from auglean.training.augmenting import AugmentSampler, AugmentSubset, Plan, Role
+from auglean.training.checkpoints import load_checkpoint, save_checkpoint
+from auglean.training.clock import Clock
+from auglean.training.evaluating import correct
+from auglean.training.recipe import Recipe
+
+_CHECKPOINT_SECONDS = 10.0
+_LOOK_EVERY = 20  # steps between looks at the loss where looking makes the device wait
+
+
+class Diverged(InputError):
+    """The loss is no longer a number."""
+
+
+class Interrupted(Exception):  # noqa: N818 — like KeyboardInterrupt, not an error
+    """Training stopped because it was asked to; the checkpoint holds where."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """A trained network and how it came about.
+
+    Attributes:
+        model: The network, in eval mode.
+        steps: Optimiser steps taken.
+        images_augmented: Images to which the policy was applied.
+        seconds: By phase: select, augment, train, and their total. Evaluation is not charged.
+        history: Rows of step, loss, learning rate, accuracy on the validation set, seconds so far.
+        selection: The last choice; None without a selector.
+        gradient_errors: Epoch and gradient error of each choice, under the weights in use.
+    """
+
+    model: nn.Module
+    steps: int
+    images_augmented: int
+    seconds: Mapping[str, float]
+    history: tuple[Mapping[str, float], ...]
+    selection: Selection | None = None
+    gradient_errors: tuple[tuple[int, float], ...] = ()
+
+    def __repr__(self) -> str:
+        parts = [f"{self.steps} steps", f"{self.images_augmented} images augmented"]
+        parts += [f"{name} {value:.3g} s" for name, value in self.seconds.items()]
+        if self.history and "accuracy" in self.history[-1]:
+            parts.append(f"validation accuracy {self.history[-1]['accuracy']:.4f}")
+        return f"FitResult({', '.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a caller wants to hear while `fit` runs.
+
+    Attributes:
+        row: Called with each row of the history.
+        selected: Called with the epoch and each choice.
+        progress: Called with the number of steps done.
+        stop: Asked after each step; True saves the checkpoint and raises `Interrupted`.
+        resumed: Called with the step at which a run goes on.
+    """
+
+    row: Callable[[Mapping[str, Any]], None] = lambda row: None
+    selected: Callable[[int, Selection], None] = lambda epoch, selection: None
+    progress: Callable[[int], None] = lambda step: None
+    stop: Callable[[], bool] = lambda: False
+    resumed: Callable[[int], None] = lambda step: None
+
+
+@dataclass(slots=True)
+class _Stand:
+    """Where a run stands, beside the weights: everything that a checkpoint needs."""
+
+    step: int = 0
+    epoch: int = -1  # of the plan that batches are taken from
+    left: int = 0  # images of that plan that are still to come
+    images_augmented: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    gradient_errors: list[tuple[int, float]] = field(default_factory=list)
+
+
+def fit(
+    model: nn.Module | str,
+    data: Any,
+    *,
+    policy: Policy | str = "none",
+    selector: Selector | str | None = None,
+    budget: float | int | None = None,
+    steps: int = 2000,
+    seed: int = 0,
+    weak: Policy | str = "none",
+    role: Role = "full+subset",
+    weights: WeightMode = "raw",
+    every: int = 5,
+    start: int = 0,
+    recipe: Recipe | None = None,
+    validation: ImageSet | None = None,
+    eval_every: int | None = None,
+    diagnose: bool = False,
+    device: torch.device | str | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    hooks: Hooks | None = None,
+) -> FitResult:
+    """Train a network, augmenting the chosen examples only.
+
+    An epoch holds the originals and one augmented copy of each chosen example (of every example without a
+    selector, of none without a policy). Batches are taken from one epoch after another without a gap, so every
+    step sees `recipe.batch_size` images. The loss of a batch is `Σ weight·cross-entropy / batch size`, with
+    weights of mean 1 over an epoch: an unbiased estimate of the weighted mean over the data.
+
+    On a CPU the result is fixed by the seed. The process-wide random state is left as it was.
+
+    Args:
+        model: A network ending in a linear layer, trained in place, or a name for `auglean.networks.create`.
+        data: Training images: an `ImageSet` or anything that `auglean.load` takes.
+        policy: Augmentation of the copies: a `Policy` or its name.
+        selector: Chooses whom to augment; None for all.
+        budget: Fraction (float) or count (int) to choose.
+        steps: Optimiser steps.
+        seed: Fixes initialisation by name, order, draws and choices.
+        weak: Light augmentation of every image, in place.
+        role: What the originals are, see `AugmentSampler`.
+        weights: See `auglean.selection.effective_weights`.
+        every: Epochs between choices.
+        start: Epoch of the first one.
+        recipe: Options of SGD.
+        validation: Images for the accuracy in the history.
+        eval_every: Steps between accuracies; by default a tenth of the steps.
+        diagnose: Collect signals also for selectors that need none, to report their gradient error; the seconds
+            are not charged.
+        device: By default where the model is.
+        checkpoint: File to keep the state in, every few seconds.
+        resume: Go on from the checkpoint if there is one.
+        hooks: What to call while it runs.
+
+    Raises:
+        InputError: If an option is out of range or the network does not fit the data.
+        Diverged: If the loss is no longer finite; the checkpoint keeps the last good state.
+        Interrupted: If `hooks.stop` asked for it.
+
+    >>> result = fit("mlp", load("digits"), policy="rotate15", selector="max-loss", budget=0.1, steps=20)
+    >>> result.steps, len(result.selection)
+    (20, 100)
+    """
+    data, recipe, hooks = load(data), recipe or Recipe(), hooks or Hooks()
+    if steps < 1:
+        raise InputError(f"steps is {steps}; give 1 or more.")
+    data.require_every_class()
+    if isinstance(model, str):
+        mean, std = data.mean_std()
+        model = networks.create(
+            model, channels=data.channels, classes=data.classes, size=data.size, mean=mean, std=std, seed=seed
+        )
+    place = torch.device(device) if device is not None else placement(model)[0]
+    model.to(place)
+    networks.check(model, channels=data.channels, classes=data.classes, size=data.size)
+
+    policy = parse(policy) if isinstance(policy, str) else policy
+    train = AugmentSubset(_resident(data, place), policy, weak=weak, seed=derive(seed, "images"))
+    sampler = AugmentSampler(
+        train.data,
+        selector=selector,
+        budget=budget,
+        every=every,
+        start=start,
+        role=role,
+        weights=weights,
+        augment=not isinstance(policy, Identity),
+        seed=derive(seed, "sampler"),
+    )
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    with isolated(derive(seed, "fit")):
+        return _Fit(model, train, sampler, optimizer, recipe, steps, place, hooks).run(
+            validation=None if validation is None else _resident(validation, place),
+            eval_every=eval_every or max(1, steps // 10),
+            diagnose=diagnose,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            resume=resume,
+        )
+
+
+def _resident(data: ImageSet, device: torch.device) -> ImageSet:
+    """Hold the images on the device, unless they would take half of its free memory."""
+    if device.type == "cuda" and data.images.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
+        return replace(data, images=data.images.to(device), labels=data.labels.to(device))
+    return data
+
+
+def weighted_loss(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """Give `Σ_i w_i · cross-entropy_i / B`: divided by the batch size, never by the weight sum.
+
+    Args:
+        logits: Shape `(B, K)`.
+        labels: Shape `(B,)`.
+        weight: Shape `(B,)`, of mean 1 over an epoch.
+    """
+    losses = functional.cross_entropy(logits, labels, reduction="none")
+    return (losses * weight).sum() / len(losses)
+
+
+class _Fit:
+    """The loop and its state; `fit` is its face."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: AugmentSubset,
+        sampler: AugmentSampler,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        steps: int,
+        device: torch.device,
+        hooks: Hooks,
+    ) -> None:
+        self.model, self.train, self.sampler, self.optimizer = model, train, sampler, optimizer
+        self.recipe, self.steps, self.device, self.hooks = recipe, steps, device, hooks
+        self.stand, self.clock = _Stand(), Clock(device)
+        self.amp = recipe.amp and device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+    def run(
+        self,
+        *,
+        validation: ImageSet | None,
+        eval_every: int,
+        diagnose: bool,
+        checkpoint: Path | None,
+        resume: bool,
+    ) -> FitResult:
+        stand, size = self.stand, self.recipe.batch_size
+        plan = self._resume(checkpoint) if resume and checkpoint and checkpoint.exists() else None
+        bad = torch.full((), -1, device=self.device)  # the first step whose loss was not finite
+        look = 1 if self.device.type == "cpu" else _LOOK_EVERY
+        save_at = time.monotonic() + _CHECKPOINT_SECONDS
+        self.model.train()
+        while stand.step < self.steps:
+            while plan is None or len(plan) < size:
+                plan = self._next_epoch(diagnose) if plan is None else plan.join(self._next_epoch(diagnose))
+            batch, plan = plan[:size], plan[size:]
+            loss = self._step(batch)
+            stand.left = len(plan)  # always a tail of the newest epoch: the older ones were short of a batch
+            bad = torch.where((bad < 0) & ~torch.isfinite(loss), stand.step, bad)
+            evaluate = stand.step % eval_every == 0 or stand.step == self.steps
+            save = checkpoint is not None and (evaluate or time.monotonic() > save_at)
+            stop = self.hooks.stop()
+            if (stand.step % look == 0 or evaluate or save or stop) and int(bad) >= 0:
+                kept = f"; the last good state is in {checkpoint}" if checkpoint and checkpoint.exists() else ""
+                raise Diverged(
+                    f"The loss is not a number at step {int(bad)} of {self.steps}{kept}; "
+                    f"lower the learning rate (it was {self.recipe.lr:g}) or check the images."
+                )
+            if evaluate:
+                self._record(float(loss), validation)
+            if checkpoint and (save or stop):
+                began = time.monotonic()
+                self._save(checkpoint)
+                # a large network takes long to write: at most a twentieth of the time goes there
+                save_at = time.monotonic() + max(_CHECKPOINT_SECONDS, 20 * (time.monotonic() - began))
+            self.hooks.progress(stand.step)
+            if stop and stand.step < self.steps:
+                raise Interrupted(f"stopped after step {stand.step} of {self.steps}")
+        self.model.eval()
+        return FitResult(
+            model=self.model,
+            steps=stand.step,
+            images_augmented=stand.images_augmented,
+            seconds=self._seconds(),
+            history=tuple(stand.history),
+            selection=self.sampler.selection,
+            gradient_errors=tuple(stand.gradient_errors),
+        )
+
+    def _step(self, batch: Plan) -> Tensor:
+        with self.clock("step"):
+            x, y = self.train.render(batch, device=self.device, timer=lambda: self.clock("augment"))
+            weight = batch.weight.to(self.device)
+            rate = self.recipe.rate(self.stand.step, self.steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+                logits = self.model(x)
+            loss = weighted_loss(logits.float(), y, weight)
+            loss.backward()
+            self.optimizer.step()
+        self.stand.step += 1
+        self.stand.images_augmented += int(batch.copy.count_nonzero())
+        return loss.detach()
+
+    def _next_epoch(self, diagnose: bool) -> Plan:
+        """Choose anew where it is time, and plan the epoch."""
+        self.stand.epoch += 1
+        sampler = self.sampler
+        sampler.set_epoch(self.stand.epoch)
+        if sampler.selector is not None and sampler.due:
+            chosen = self._choose(sampler.selector, diagnose and (sampler.epoch - sampler.start) % sampler.every == 0)
+            if chosen.gradient_error is not None:
+                self.stand.gradient_errors.append((sampler.epoch, chosen.gradient_error))
+            self.hooks.selected(sampler.epoch, chosen)
+        return sampler.plan()
+
+    def _choose(self, selector: Selector, diagnose: bool) -> Selection:
+        signals = None
+        if selector.needs_signals:
+            with self.clock("select"):
+                signals = collect(self.model, self.sampler.data)
+        elif diagnose:
+            signals = collect(self.model, self.sampler.data)
+        with self.clock("select"):
+            return self.sampler.choose(signals)
+
+    def _record(self, loss: float, validation: ImageSet | None) -> None:
+        stand = self.stand
+        row = {"step": stand.step, "epoch": stand.epoch, "loss": loss, "lr": self.optimizer.param_groups[0]["lr"]}
+        if validation is not None:
+            row["accuracy"] = float(correct(self.model, validation).float().mean())
+        row.update(images_augmented=stand.images_augmented, seconds=self._seconds()["total"])
+        stand.history.append(row)
+        self.hooks.row(row)
+
+    def _seconds(self) -> dict[str, float]:
+        seconds = self.clock.seconds()
+        phases = {name: seconds.get(name, 0.0) for name in ("select", "augment")}
+        phases["train"] = seconds.get("step", 0.0) - phases["augment"]
+        return {**phases, "total": sum(phases.values())}
+
+    def _save(self, path: Path) -> None:
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            return  # the next loss will tell; the last good state stays
+        state = {
+            "stand": asdict(self.stand),
+            "sampler": self.sampler.state_dict(),
+            "seconds": self.clock.seconds(),
+            "steps": self.steps,
+        }
+        save_checkpoint(path, self.model, self.optimizer, state)
+
+    def _resume(self, path: Path) -> Plan | None:
+        """Put everything back, and give what is left of the epoch."""
+        state = load_checkpoint(path, self.model, self.optimizer)
+        if state["steps"] != self.steps:
+            raise InputError(
+                f"The checkpoint {path} is of a run of {state['steps']} steps, not {self.steps}; "
+                "resume with the options it began with."
+            )
+        self.stand = _Stand(**state["stand"])
+        self.stand.gradient_errors = [(int(epoch), error) for epoch, error in self.stand.gradient_errors]
+        self.clock = Clock(self.device, state["seconds"])
+        self.sampler.load_state_dict(state["sampler"])
+        self.hooks.resumed(self.stand.step)
+        if self.stand.epoch < 0:
+            return None
+        plan = self.sampler.plan()
+        return plan[len(plan) - self.stand.left :]
