@@ -105,6 +105,26 @@ def test_shortcut_subsamples_and_pads_with_zeros():
     assert not y[:, 24:].any()
 
 
+def test_wide_block_shortens_after_the_first_activation():
+    model = networks.create("wrn-10-2", channels=3, classes=10, size=(32, 32)).double().eval()
+    first, second = model.features[1], model.features[2]
+    assert [block.conv1.stride for block in (first, second)] == [(1, 1), (2, 2)]
+    g = torch.Generator().manual_seed(0)
+    for norm in (second.norm1, second.norm2):
+        for part in (norm.weight, norm.bias):
+            nn.init.normal_(part, generator=g)
+    x = torch.randn(2, 32, 6, 6, dtype=torch.float64, generator=g)
+
+    def active(y, norm):  # running statistics are still 0 and 1
+        scale, shift = norm.weight.view(-1, 1, 1), norm.bias.view(-1, 1, 1)
+        return (y / (1 + norm.eps) ** 0.5 * scale + shift).clamp(min=0)
+
+    a = active(x, second.norm1)
+    y = F.conv2d(active(F.conv2d(a, second.conv1.weight, stride=2, padding=1), second.norm2),
+                 second.conv2.weight, padding=1) + F.conv2d(a, second.shortcut.weight, stride=2)  # fmt: skip
+    assert torch.allclose(second(x), y)
+
+
 def test_instance_norm_is_a_group_per_channel():
     model = networks.create("convnet-w8-d2-instance", channels=1, classes=3, size=(8, 8))
     norms = [m for m in model.modules() if isinstance(m, nn.GroupNorm)]

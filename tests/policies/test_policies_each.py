@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import references as ref
+import policy_references as ref
 import torch
 from policy_case import PolicyCase
 
