@@ -67,9 +67,7 @@ def kornia_counterparts() -> dict[str, Transform]:
         "rotate15": K.RandomRotation(15.0, p=1.0),
         "scale0.2": affine(scale=(0.8, 1.2)),
         "shear10": affine(shear=(-10.0, 10.0)),
-        "translate4-rotate15": nn.Sequential(
-            affine(translate=(4 / 32, 4 / 32)), K.RandomRotation(15.0, p=1.0)
-        ),
+        "translate4-rotate15": nn.Sequential(affine(translate=(4 / 32, 4 / 32)), K.RandomRotation(15.0, p=1.0)),
         "crop4-flip": nn.Sequential(K.RandomCrop((32, 32), padding=4), K.RandomHorizontalFlip(p=0.5)),
         "brightness0.4": K.ColorJitter(brightness=0.4, p=1.0),
         "contrast0.4": K.ColorJitter(contrast=0.4, p=1.0),
@@ -133,9 +131,7 @@ def measure(contestants: dict[str, Transform], x: Tensor, rounds: int) -> dict[s
                 table[name].append(taken)
     ours = table["auglean"]
     return {
-        "seconds_per_10000": {
-            name: statistics.median(times) * 10_000 / len(x) for name, times in table.items()
-        },
+        "seconds_per_10000": {name: statistics.median(times) * 10_000 / len(x) for name, times in table.items()},
         "ratio": {
             name: statistics.median(a / b for a, b in zip(times, ours, strict=True))
             for name, times in table.items()

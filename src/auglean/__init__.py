@@ -5,12 +5,13 @@ Which images are worth augmenting, what that does to training, and whether it pa
 
 from importlib.metadata import version as _version
 
-from auglean import data, networks, policies, selection, signals, training
+from auglean import data, networks, policies, selection, signals, studies, training
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
 from auglean.policies import Policy, as_policy
 from auglean.selection import Coreset, MaxLoss, Random, Selection, Selector, select
 from auglean.signals import Signals, collect
+from auglean.studies import Comparison, compare
 from auglean.training import AugmentSampler, AugmentSubset, FitResult, Recipe, fit
 
 __version__ = _version("auglean")
@@ -18,6 +19,7 @@ __version__ = _version("auglean")
 __all__ = [
     "AugmentSampler",
     "AugmentSubset",
+    "Comparison",
     "Coreset",
     "FitResult",
     "ImageSet",
@@ -31,6 +33,7 @@ __all__ = [
     "Signals",
     "as_policy",
     "collect",
+    "compare",
     "data",
     "fit",
     "load",
@@ -40,5 +43,6 @@ __all__ = [
     "selection",
     "signals",
     "splits",
+    "studies",
     "training",
 ]

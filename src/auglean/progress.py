@@ -23,9 +23,7 @@ def console() -> Console:
     return Console(stderr=True)
 
 
-def track(
-    items: Iterable[T], description: str, *, total: int | None = None, delay: float = 2.0
-) -> Iterator[T]:
+def track(items: Iterable[T], description: str, *, total: int | None = None, delay: float = 2.0) -> Iterator[T]:
     """Yield the items, with a bar and the time left on stderr once `delay` seconds have passed.
 
     Nothing is shown unless stderr is a terminal.

@@ -41,7 +41,7 @@ def isolated(seed: int) -> Iterator[None]:
     """
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         for device in devices:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)

@@ -62,12 +62,7 @@ def bomb(width=100_000, height=100_000):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 # digits
@@ -82,9 +77,7 @@ def test_digits_are_scikit_learns_scaled_to_white():
     assert torch.bincount(data.labels).tolist() == np.bincount(raw.target).tolist()
     assert int(data.images.max()) == 255
     # the same images in another order, on a scale where 16 is white
-    there = {
-        (bytes(np.rint(x * 255 / 16).astype(np.uint8)), y) for x, y in zip(raw.data, raw.target, strict=True)
-    }
+    there = {(bytes(np.rint(x * 255 / 16).astype(np.uint8)), y) for x, y in zip(raw.data, raw.target, strict=True)}
     here = {(bytes(x.numpy()), y) for x, y in zip(data.images.flatten(1), data.labels.tolist(), strict=True)}
     assert here == there
     parts = [load("digits", split=name) for name in ("train", "validation", "test")]
@@ -409,9 +402,7 @@ def test_parquet_without_names(tmp_path):
     images = [png(pixels(i)) for i in range(4)]
     text = load(write_parquet(tmp_path / "text.parquet", images, ["dog", "cat", "emu", "cat"]))
     assert (text.class_names, text.labels.tolist()) == (("cat", "dog", "emu"), [1, 0, 2, 0])
-    integers = load(
-        write_parquet(tmp_path / "integers.parquet", images, [2, 0, 1, 2], columns=("png", "labels"))
-    )
+    integers = load(write_parquet(tmp_path / "integers.parquet", images, [2, 0, 1, 2], columns=("png", "labels")))
     assert (integers.class_names, integers.labels.tolist()) == (("0", "1", "2"), [2, 0, 1, 2])
 
 
@@ -559,9 +550,7 @@ def test_data_sets_of_every_kind_of_image():
     ],
 )
 def test_data_sets_that_cannot_be_used(items, says):
-    items = [
-        item[0] if isinstance(item, tuple) and isinstance(item[0], Exception) else item for item in items
-    ]
+    items = [item[0] if isinstance(item, tuple) and isinstance(item[0], Exception) else item for item in items]
     with pytest.raises(InputError, match=says):
         load(Pairs(*items))
 
@@ -597,9 +586,7 @@ def test_absent_extras_are_named(tmp_path, monkeypatch):
             load(path)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "datasets", None)
-        with pytest.raises(
-            InputError, match=r"no file or folder 'owner/name' here.*pip install 'auglean\[data\]'"
-        ):
+        with pytest.raises(InputError, match=r"no file or folder 'owner/name' here.*pip install 'auglean\[data\]'"):
             load("owner/name")
 
 

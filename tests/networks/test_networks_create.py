@@ -191,9 +191,7 @@ def test_bad_requests_get_one_sentence(name, options, sentence):
 
 def test_names_are_known_and_a_fresh_list():
     networks.names().clear()
-    assert {"cnn", "mlp", "convnet", "lenet", "resnet20", "resnet32", "resnet56", "wrn-28-10"} == set(
-        networks.names()
-    )
+    assert {"cnn", "mlp", "convnet", "lenet", "resnet20", "resnet32", "resnet56", "wrn-28-10"} == set(networks.names())
 
 
 # timm is not installed where these run: a module of the same face stands for it

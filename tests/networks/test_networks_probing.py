@@ -121,9 +121,7 @@ class Breaks(nn.Module):
 
 @pytest.mark.parametrize("tail", [nn.Identity, Breaks])
 def test_probing_leaves_everything_as_it_was(tail):
-    model = nn.Sequential(
-        nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3), tail()
-    )
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3), tail())
     model[1].requires_grad_(False)
     model[3].eval()
     modes = [m.training for m in model.modules()]

@@ -44,9 +44,7 @@ class PolicyCase:
     differentiable = True
     deterministic = False  # no random numbers at all
     tolerance = 1e-10  # of float64 against `reference`; parameters are the same numbers on both sides
-    tolerance32 = (
-        2e-5  # of float32 against float64: positions of 28 pixels carry 2e-6, an image slope of 1 each
-    )
+    tolerance32 = 2e-5  # of float32 against float64: positions of 28 pixels carry 2e-6, an image slope of 1 each
     jumps = False  # rounds to 8-bit levels after other operators, where float32 may land on the other side
 
     def make(self) -> Policy:
@@ -154,8 +152,7 @@ class PolicyCase:
             pytest.skip("draws nothing")
         policy, x = self.make(), images(20, self.size)
         y, *others = (
-            policy(x, generator=Keys(range(20), seed=seed, epoch=epoch))
-            for seed, epoch in [(0, 0), (0, 1), (1, 0)]
+            policy(x, generator=Keys(range(20), seed=seed, epoch=epoch)) for seed, epoch in [(0, 0), (0, 1), (1, 0)]
         )
         assert all(not torch.equal(y, other) for other in others)
 
@@ -180,9 +177,7 @@ class PolicyCase:
 
     def test_first_dimension_of_every_parameter(self):
         for n in (0, 1, 5):
-            assert all(
-                len(value) == n for value in self.make().draw(n, generator=generator(), device="cpu").values()
-            )
+            assert all(len(value) == n for value in self.make().draw(n, generator=generator(), device="cpu").values())
 
     # ---- the object
 

@@ -22,9 +22,7 @@ def moved(image, *steps, fill=0.0, padding="fill"):
     points = np.array([[x, y, 1] for y in range(h) for x in range(w)], dtype=float)
     source = points @ back.T
     places = [source[:, 1].reshape(h, w), source[:, 0].reshape(h, w)]
-    return np.stack(
-        [ndimage.map_coordinates(c, places, order=1, mode=MODES[padding], cval=fill) for c in image]
-    )
+    return np.stack([ndimage.map_coordinates(c, places, order=1, mode=MODES[padding], cval=fill) for c in image])
 
 
 def shift(x, y):

@@ -39,9 +39,7 @@ class BatchMean(Policy):
     linear = True
 
     def _draw(self, n, generator, device):
-        return {
-            "factor": torch.rand(n, generator=generator if isinstance(generator, torch.Generator) else None)
-        }
+        return {"factor": torch.rand(n, generator=generator if isinstance(generator, torch.Generator) else None)}
 
     def _operate(self, x, params):
         return (x - 0.1 * x.mean()).clamp(0, 1) ** 2
@@ -80,9 +78,7 @@ def test_the_shared_case_catches_a_wrong_formula():
 def test_composition_is_one_after_the_other():
     x, first, second = images(5), Translate(3), Rotate(40)
     params = (first | second).draw(5, generator=generator())
-    parts = [
-        {name[2:]: value for name, value in params.items() if name[:2] == prefix} for prefix in ("0.", "1.")
-    ]
+    parts = [{name[2:]: value for name, value in params.items() if name[:2] == prefix} for prefix in ("0.", "1.")]
     expected = second.apply(first.apply(x, parts[0]), parts[1])
     assert torch.equal((first | second).apply(x, params), expected)
     assert not torch.equal(first.apply(second.apply(x, parts[1]), parts[0]), expected)
@@ -304,9 +300,7 @@ def test_every_public_policy_goes_through_the_shared_case():
     from auglean import policies
 
     cases = [
-        case
-        for case in vars(each).values()
-        if isinstance(case, type) and issubclass(case, policy_case.PolicyCase)
+        case for case in vars(each).values() if isinstance(case, type) and issubclass(case, policy_case.PolicyCase)
     ]
     made = {type(case().make()) for case in cases if case.__name__.startswith("Test")}
     public = {

@@ -267,6 +267,6 @@ def test_joint_affine_interpolates_once():
     }
     joint = Affine(degrees=30).apply(x, params)
     torch.testing.assert_close(joint, Rotate(30).apply(x, params), atol=1e-12, rtol=0)
-    assert (Rotate(30) | Rotate(30)).apply(
-        x, {"0.angle": torch.tensor([30.0]), "1.angle": torch.tensor([-30.0])}
-    ).sub(x).abs().max() > 0.05
+    assert (Rotate(30) | Rotate(30)).apply(x, {"0.angle": torch.tensor([30.0]), "1.angle": torch.tensor([-30.0])}).sub(
+        x
+    ).abs().max() > 0.05

@@ -95,6 +95,4 @@ def test_what_no_string_says_is_named_by_its_repr():
 def test_order_is_from_left_to_right():
     x = images(4)
     chain = Translate(4) | Rotate(15)
-    assert torch.equal(
-        parse("translate4-rotate15")(x, generator=generator()), chain(x, generator=generator())
-    )
+    assert torch.equal(parse("translate4-rotate15")(x, generator=generator()), chain(x, generator=generator()))

@@ -53,9 +53,7 @@ def of_logits(rows, labels):
 
 def test_hand_computed_case():
     log = math.log
-    signals = of_logits(
-        [[log(1), log(2), log(5)], [log(6), log(1), log(1)]], [1, 0]
-    )  # p = 1/8, 2/8, 5/8 and 6/8, …
+    signals = of_logits([[log(1), log(2), log(5)], [log(6), log(1), log(1)]], [1, 0])  # p = 1/8, 2/8, 5/8 and 6/8, …
     assert signals.loss.tolist() == pytest.approx([log(4), log(4 / 3)], rel=1e-6)
     assert signals.residual[0].tolist() == pytest.approx([1 / 8, -6 / 8, 5 / 8], rel=1e-6)
     assert signals.residual[1].tolist() == pytest.approx([-2 / 8, 1 / 8, 1 / 8], rel=1e-6)
@@ -89,9 +87,7 @@ def test_equal_logits_give_no_margin():
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(2, 6).flatmap(
-        lambda k: st.lists(
-            st.lists(st.floats(-80, 80, width=32), min_size=k, max_size=k), min_size=1, max_size=8
-        )
+        lambda k: st.lists(st.lists(st.floats(-80, 80, width=32), min_size=k, max_size=k), min_size=1, max_size=8)
     ),
     st.randoms(use_true_random=False),
 )
@@ -106,9 +102,7 @@ def test_measure_agrees_with_exact_sums_of_exponentials(rows, rnd):
         assert residual[i, label].item() == pytest.approx(-rest / (1 + rest), rel=1e-11, abs=0)
         total = math.fsum(math.exp(z) for z in row)
         ordered = sorted(row)
-        assert margin[i].item() == pytest.approx(
-            (math.exp(ordered[-1]) - math.exp(ordered[-2])) / total, abs=1e-14
-        )
+        assert margin[i].item() == pytest.approx((math.exp(ordered[-1]) - math.exp(ordered[-2])) / total, abs=1e-14)
         assert row[prediction[i]] == ordered[-1]
 
 
@@ -143,9 +137,7 @@ def test_residual_times_feature_is_the_gradient_of_the_last_layer():
     for i in range(len(data)):
         x, y = data.images[i : i + 1].double() / 255, data.labels[i : i + 1]
         weight, bias = torch.autograd.grad(F.cross_entropy(model(x), y), list(model.classifier.parameters()))
-        assert torch.allclose(
-            torch.outer(signals.residual[i], signals.feature[i]).double(), weight, atol=1e-7
-        )
+        assert torch.allclose(torch.outer(signals.residual[i], signals.feature[i]).double(), weight, atol=1e-7)
         assert torch.allclose(signals.residual[i].double(), bias, atol=1e-7)
         assert weight.abs().max() > 1e-3
 
@@ -180,9 +172,7 @@ def test_the_batch_size_changes_nothing_beyond_rounding(batch_size, n):
     whole = collect(model, data, batch_size=1000, indices=range(n))
     parts = collect(model, data, batch_size=batch_size, indices=range(n))
     for key in SIGNALS:
-        assert torch.allclose(
-            getattr(whole, key).double(), getattr(parts, key).double(), rtol=1e-6, atol=1e-6
-        )
+        assert torch.allclose(getattr(whole, key).double(), getattr(parts, key).double(), rtol=1e-6, atol=1e-6)
 
 
 def test_indices_choose_and_order():
@@ -221,16 +211,12 @@ def test_every_kind_of_data_set_gives_the_same():
     for kind, other in kinds.items():
         found = collect(model, other, batch_size=10)
         for key in SIGNALS:
-            assert torch.allclose(getattr(found, key).double(), getattr(expected, key).double(), atol=1e-6), (
-                kind
-            )
+            assert torch.allclose(getattr(found, key).double(), getattr(expected, key).double(), atol=1e-6), kind
 
 
 def test_grey_arrays_without_channel():
     data, model = images(), network("mlp")
-    listed = Listed(
-        [(image[0].numpy(), int(label)) for image, label in zip(data.images, data.labels, strict=True)]
-    )
+    listed = Listed([(image[0].numpy(), int(label)) for image, label in zip(data.images, data.labels, strict=True)])
     assert torch.allclose(collect(model, listed).loss, collect(model, data).loss, atol=1e-6)
 
 
@@ -336,9 +322,7 @@ def test_eval_mode_inside_whatever_the_mode_outside():
 
 def test_networks_that_draw_at_random_repeat_themselves():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
-    model.append(
-        type("Always", (nn.Module,), {"forward": lambda self, x: F.dropout(x, 0.5, training=True)})()
-    )
+    model.append(type("Always", (nn.Module,), {"forward": lambda self, x: F.dropout(x, 0.5, training=True)})())
     model.append(nn.Linear(8, 4))
     assert torch.equal(collect(model, images()).loss, collect(model, images()).loss)
     assert not torch.equal(collect(model, images(), seed=1).loss, collect(model, images()).loss)

@@ -89,9 +89,7 @@ def gather(
         images[len(labels)] = image
         labels.append(label)
     if images is None:
-        raise InputError(
-            f"None of the {records.count} images of {name} can be read; give a set with readable images."
-        )
+        raise InputError(f"None of the {records.count} images of {name} can be read; give a set with readable images.")
     kept = torch.from_numpy(images[: len(labels)])
     return ImageSet(kept, torch.tensor(labels), class_names, name, skipped)
 

@@ -28,9 +28,7 @@ def folder(path: Path) -> Source:
     if not below:
         loose = len(_images_in(path))
         found = f"{loose} images outside class folders" if loose else "no images"
-        raise InputError(
-            f"The folder {path} has {found}; put one folder of images per class or Parquet files into it."
-        )
+        raise InputError(f"The folder {path} has {found}; put one folder of images per class or Parquet files into it.")
     train = next((item for item in below if SPLIT_WORDS.get(item.name.lower()) == "train"), None)
     if train is None or not _subfolders(train):
         roots = {"all": path}
@@ -39,13 +37,9 @@ def folder(path: Path) -> Source:
         for item in below:
             split = SPLIT_WORDS.get(item.name.lower())
             if split is None or split in roots:
-                raise InputError(
-                    f"{item} does not fit beside {train}; keep one each of train, validation and test."
-                )
+                raise InputError(f"{item} does not fit beside {train}; keep one each of train, validation and test.")
             roots[split] = item
-    found_in = {
-        split: {item.name: _images_in(item) for item in _subfolders(root)} for split, root in roots.items()
-    }
+    found_in = {split: {item.name: _images_in(item) for item in _subfolders(root)} for split, root in roots.items()}
     for split, classes in found_in.items():
         for name, files in classes.items():
             if not files:
@@ -59,9 +53,7 @@ def folder(path: Path) -> Source:
         files = [(file, number[name]) for name, paths in classes.items() for file in paths]
         return Records(len(files), lambda: ((str(file), file, label) for file, label in files))
 
-    return Source(
-        path.resolve().name, tuple(names), {split: records(classes) for split, classes in found_in.items()}
-    )
+    return Source(path.resolve().name, tuple(names), {split: records(classes) for split, classes in found_in.items()})
 
 
 def _subfolders(path: Path) -> list[Path]:

@@ -216,9 +216,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
                 about = json.loads(metadata["about"])
                 images, labels = file.get_tensor("images"), file.get_tensor("labels")
         except (OSError, SafetensorError) as problem:
-            raise InputError(
-                f"Cannot read {path} ({problem}); give a file written by ImageSet.save."
-            ) from problem
+            raise InputError(f"Cannot read {path} ({problem}); give a file written by ImageSet.save.") from problem
         return cls(images, labels, tuple(about["class_names"]), about["name"], about["skipped"])
 
     def __repr__(self) -> str:
@@ -250,9 +248,7 @@ def _check_images(images: Tensor) -> None:
             "move the channels to the second place."
         )
     if images.numel() == 0:
-        raise InputError(
-            f"An ImageSet needs at least one image of at least one pixel; got {tuple(images.shape)}."
-        )
+        raise InputError(f"An ImageSet needs at least one image of at least one pixel; got {tuple(images.shape)}.")
 
 
 def _check_labels(labels: Tensor, count: int) -> Tensor:

@@ -97,9 +97,7 @@ def _records(source: Source, split: str) -> Records:
     parts = source.splits
     if split == "all":
         every = list(parts.values())
-        return Records(
-            sum(part.count for part in every), lambda: chain.from_iterable(part.open() for part in every)
-        )
+        return Records(sum(part.count for part in every), lambda: chain.from_iterable(part.open() for part in every))
     if split == "train" and set(parts) == {"all"}:
         return parts["all"]
     if split not in parts:
@@ -129,9 +127,7 @@ def open_source(source: Any) -> Source | ImageSet:
         if path.is_file():
             return ImageSet.load(path) if path.suffix == ".safetensors" else parquet(path)
     except OSError as problem:  # no permission, a name too long, a disk that fails
-        raise InputError(
-            f"Cannot read {source} ({reason(problem)}); give a path that can be read."
-        ) from problem
+        raise InputError(f"Cannot read {source} ({reason(problem)}); give a path that can be read.") from problem
     if isinstance(source, str) and _may_be_on_hub(source):
         return hub(source, _hint(path))
     raise InputError(

@@ -97,9 +97,7 @@ def _integer(label: Any, where: str) -> int:
     try:
         return operator.index(label)
     except TypeError as problem:
-        raise InputError(
-            f"The label of {where} is {label!r}, no integer; number the classes from 0."
-        ) from problem
+        raise InputError(f"The label of {where} is {label!r}, no integer; number the classes from 0.") from problem
 
 
 def _names_given(data: Any) -> tuple[str, ...]:
@@ -119,9 +117,7 @@ def torchvision(name: str) -> Source:
             "package index (both CPU or both CUDA builds), or convert the data to Parquet."
         ) from problem
     known = {
-        key: set(inspect.signature(value).parameters)
-        for key, value in vars(datasets).items()
-        if inspect.isclass(value)
+        key: set(inspect.signature(value).parameters) for key, value in vars(datasets).items() if inspect.isclass(value)
     }
     known = {key: options for key, options in known.items() if {"root", "download"} <= options}
     if name not in known:

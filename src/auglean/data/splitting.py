@@ -85,9 +85,7 @@ def splits(
         if name == "train" or name in own
     }
     skipped = sum(data.skipped for data in sets.values())
-    missing = {
-        name: share for name, share in (("validation", validation), ("test", test)) if name not in sets
-    }
+    missing = {name: share for name, share in (("validation", validation), ("test", test)) if name not in sets}
     if missing:
         _check_can_cut(sets["train"])
         sets["train"], *parts = split(sets["train"], list(missing.values()), seed=seed)
@@ -132,9 +130,7 @@ def split(data: ImageSet, shares: Sequence[float], *, seed: int = 0) -> tuple[Im
         )
     rows = split_indices(data.labels, [1 - sum(shares), *shares], seed=seed)
     if any(len(indices) == 0 for indices in rows):
-        raise InputError(
-            f"{data.name} has {len(data)} images, too few to cut so; add images or cut larger shares."
-        )
+        raise InputError(f"{data.name} has {len(data)} images, too few to cut so; add images or cut larger shares.")
     return tuple(data.subset(indices) for indices in rows)
 
 

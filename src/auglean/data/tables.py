@@ -39,9 +39,7 @@ def parquet(path: Path) -> Source:
     every = list(chain.from_iterable(tables.values()))
     other = next((table for table in every if table.names != every[0].names), None)
     if other is not None:
-        raise InputError(
-            f"The class names of {every[0].path} and {other.path} differ; give files of one data set."
-        )
+        raise InputError(f"The class names of {every[0].path} and {other.path} differ; give files of one data set.")
     names = every[0].names or _names_of(chain.from_iterable(table.labels for table in every), every[0].path)
     stem = path.stem if path.is_file() else path.resolve().name
     return Source(stem, names, {split: _rows(group, names) for split, group in tables.items()})
@@ -64,9 +62,7 @@ class _Table:
             schema = pq.read_schema(path)
             metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
             features = (metadata.get("info") or {}).get("features") or {}
-            image, label = _columns(
-                {name: str(schema.field(name).type) for name in schema.names}, features, str(path)
-            )
+            image, label = _columns({name: str(schema.field(name).type) for name in schema.names}, features, str(path))
             labels = pq.read_table(path, columns=[label]).column(label).to_pylist()
         except InputError:
             raise
@@ -151,9 +147,7 @@ def _pyarrow_parquet() -> Any:
     try:
         import pyarrow.parquet as pq
     except ImportError as problem:
-        raise InputError(
-            "Reading Parquet files needs an extra; run: pip install 'auglean[data]'."
-        ) from problem
+        raise InputError("Reading Parquet files needs an extra; run: pip install 'auglean[data]'.") from problem
     return pq
 
 

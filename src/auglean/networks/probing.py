@@ -108,11 +108,7 @@ def find_head(model: nn.Module, images: Tensor) -> Head:
             given.reshape(output.shape).nan_to_num(), output.nan_to_num()
         ):
             return Head(layer, name, call)
-    ran = (
-        f"the last that runs is '{calls[-1][1]}', but its output is changed afterwards"
-        if calls
-        else "none runs"
-    )
+    ran = f"the last that runs is '{calls[-1][1]}', but its output is changed afterwards" if calls else "none runs"
     raise InputError(
         f"The output of the network is not the output of one of its nn.Linear layers ({ran}); "
         "let forward end in an nn.Linear and return its logits (leave softmax to the loss)."

@@ -76,9 +76,7 @@ def create(
     std = [0.5] * channels if std is None else std
     normalize = Normalize(mean, std)
     if len(mean) != channels:
-        raise InputError(
-            f"The mean has {len(mean)} numbers but the images have {channels} channels; give one each."
-        )
+        raise InputError(f"The mean has {len(mean)} numbers but the images have {channels} channels; give one each.")
     with isolated(seed):
         if name.startswith("timm:"):
             model = _timm(name.removeprefix("timm:"), channels, classes, (height, width))

@@ -50,9 +50,7 @@ class _Wide(nn.Module):
         return y + beside
 
 
-def _stages(
-    block: type[_Basic] | type[_Wide], inputs: int, widths: tuple[int, ...], blocks: int
-) -> list[nn.Module]:
+def _stages(block: type[_Basic] | type[_Wide], inputs: int, widths: tuple[int, ...], blocks: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for stage, width in enumerate(widths):
         for index in range(blocks):

@@ -64,16 +64,12 @@ class _Space:
         table: dict[str, Operator] = {
             "autocontrast": lambda x, params: autocontrast(x),
             "equalize": lambda x, params: equalize(x),
-            "posterize": lambda x, params: posterize(
-                x, self.bits - (self.lost * params["level"] + 1e-3).floor()
-            ),
+            "posterize": lambda x, params: posterize(x, self.bits - (self.lost * params["level"] + 1e-3).floor()),
             "solarize": lambda x, params: solarize(x, 256 * (1 - params["level"])),
             **{name: enhanced(name) for name in _ENHANCERS},
         }
         names = list(table)
-        group = [
-            0 if name in _WARPS else 1 + names.index(name) if name in table else -1 for name in self.operators
-        ]
+        group = [0 if name in _WARPS else 1 + names.index(name) if name in table else -1 for name in self.operators]
         branch = torch.tensor([*group, -1], device=op.device)[op]  # operator −1 finds the last
         params = {"op": op, "level": level, "strength": level * sign}
         return branches(x, branch, params, [warped, *table.values()])

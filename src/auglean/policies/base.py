@@ -55,9 +55,7 @@ class Policy(nn.Module):
         """Apply row i of the parameters to image i. `x` is `(B, C, H, W)`, each parameter `(B, …)`."""
         raise NotImplementedError
 
-    def draw(
-        self, n: int, *, generator: Randomness = None, device: torch.device | str | None = None
-    ) -> Params:
+    def draw(self, n: int, *, generator: Randomness = None, device: torch.device | str | None = None) -> Params:
         """Draw the parameters of `n` images.
 
         Args:
@@ -93,9 +91,7 @@ class Policy(nn.Module):
             return super().apply(x)
         if not isinstance(x, Tensor) or not x.is_floating_point():
             found = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise InputError(
-                f"{self!r} expected a floating tensor in [0, 1] but found {found}; divide uint8 by 255."
-            )
+            raise InputError(f"{self!r} expected a floating tensor in [0, 1] but found {found}; divide uint8 by 255.")
         if x.ndim != 4:
             raise InputError(f"{self!r} expected images of shape (B, C, H, W) but found {tuple(x.shape)}.")
         y = self._operate(x, _Drawn({name: _rows(name, value, x) for name, value in params.items()}))
@@ -141,9 +137,7 @@ class _Drawn(Params):
     """Parameters that say what is missing."""
 
     def __missing__(self, name: str) -> Tensor:
-        raise InputError(
-            f"No parameter {name!r} among {sorted(self)}; apply what the policy's own draw gave."
-        )
+        raise InputError(f"No parameter {name!r} among {sorted(self)}; apply what the policy's own draw gave.")
 
 
 def _rows(name: str, value: Tensor, x: Tensor) -> Tensor:
@@ -228,9 +222,7 @@ class Compose(Policy):
         flat: list[Policy] = []
         for policy in policies:
             if not isinstance(policy, Policy):
-                raise InputError(
-                    f"Expected a Policy but found {type(policy).__name__}; wrap it by as_policy."
-                )
+                raise InputError(f"Expected a Policy but found {type(policy).__name__}; wrap it by as_policy.")
             flat.extend(policy.parts if isinstance(policy, Compose) else [policy])
         self._parts = nn.ModuleList(flat)
         self.linear = all(policy.linear for policy in flat)
@@ -268,12 +260,7 @@ class Mixture(Policy):
     def __init__(self, policies: Sequence[Policy], weights: Sequence[float] | None = None) -> None:
         super().__init__()
         weights = [1.0] * len(policies) if weights is None else [float(weight) for weight in weights]
-        if (
-            not policies
-            or len(weights) != len(policies)
-            or min(weights) < 0
-            or not 0 < sum(weights) < float("inf")
-        ):
+        if not policies or len(weights) != len(policies) or min(weights) < 0 or not 0 < sum(weights) < float("inf"):
             raise InputError(
                 f"A mixture expected one weight of 0 or more for each of {len(policies)} policies, "
                 f"not all zero, but found {weights}."
@@ -302,9 +289,7 @@ class Mixture(Policy):
         return f"{self.parts}, weights={self.weights}"
 
 
-def choose(
-    weights: Sequence[float], n: int, generator: Randomness, device: torch.device | str | None
-) -> Tensor:
+def choose(weights: Sequence[float], n: int, generator: Randomness, device: torch.device | str | None) -> Tensor:
     """Draw `n` indices with probabilities proportional to the weights (inverse distribution function)."""
     unit = uniform(n, generator, device=device).double()  # (n,)
     edges = torch.tensor(weights, dtype=torch.float64, device=unit.device).cumsum(0)  # (k,)
@@ -371,9 +356,7 @@ class Adapted(Policy):
         return {"seed": high << 24 | low}
 
     def _operate(self, x: Tensor, params: Params) -> Tensor:
-        call = (
-            _through_numpy if type(self.function).__module__.startswith("albumentations") else _through_tensor
-        )
+        call = _through_numpy if type(self.function).__module__.startswith("albumentations") else _through_tensor
         with _borrowed_randomness(x.device) as reseed:
             images = []
             for image, seed in zip(x, params["seed"].tolist(), strict=True):

@@ -22,9 +22,7 @@ _PADDINGS = {"fill": "zeros", "border": "border", "reflection": "reflection", "c
 Device = torch.device | str | None
 
 
-def warp(
-    x: Tensor, matrix: Tensor, *, fill: float = 0.0, padding: Padding = "fill", mode: str = "bilinear"
-) -> Tensor:
+def warp(x: Tensor, matrix: Tensor, *, fill: float = 0.0, padding: Padding = "fill", mode: str = "bilinear") -> Tensor:
     """Sample each image where an affine map sends the pixel centres.
 
     Args:
@@ -93,9 +91,7 @@ def shearing(slope: Tensor, *, vertical: bool = False) -> Tensor:
     """Source map `x + slope · y` (or `y + slope · x` where vertical). `(n,)` to `(n, 2, 3)`."""
     slope = slope.double()
     one, zero = torch.ones_like(slope), torch.zeros_like(slope)
-    return (
-        _matrix(one, zero, slope, one, zero, zero) if vertical else _matrix(one, slope, zero, one, zero, zero)
-    )
+    return _matrix(one, zero, slope, one, zero, zero) if vertical else _matrix(one, slope, zero, one, zero, zero)
 
 
 def slope(angle: Tensor) -> Tensor:
@@ -387,9 +383,7 @@ class RandomCrop(Policy):
     def __init__(self, padding: int, *, fill: float = 0.0) -> None:
         super().__init__()
         if padding < 0 or padding != int(padding):
-            raise InputError(
-                f"RandomCrop expected a padding of 0 or more whole pixels but found {padding!r}."
-            )
+            raise InputError(f"RandomCrop expected a padding of 0 or more whole pixels but found {padding!r}.")
         self.padding = int(padding)
         self.fill = magnitude("The fill of a policy", fill, 1)
 

@@ -115,9 +115,7 @@ def _family(word: str, options: list[str]) -> Policy:
             continue  # strength always grows with m here, which is what it asks for
         if letter not in letters:
             known = ", ".join(letters)
-            raise InputError(
-                f"Policy {word!r} has no option {option!r}; its options are {known} and a number each."
-            )
+            raise InputError(f"Policy {word!r} has no option {option!r}; its options are {known} and a number each.")
         if letters[letter] in arguments:
             raise InputError(f"Policy {word!r} was given the option {letter!r} twice; give it once.")
         arguments[letters[letter]] = _value(digits)

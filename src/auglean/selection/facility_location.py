@@ -80,7 +80,10 @@ def facility_location(
         weights=torch.bincount(owner, minlength=k).double(),
         gains=gains,
         total=n,
-        cost={"seconds": time.perf_counter() - start, "bytes": float(2 * exact.numel() * exact.element_size())},
+        cost={
+            "seconds": time.perf_counter() - start,
+            "bytes": float(2 * exact.numel() * exact.element_size()),
+        },
         how={
             "selector": "facility-location",
             "solver": "decremental" if solver == "auto" else solver,

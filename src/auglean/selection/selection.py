@@ -58,7 +58,7 @@ class Selection:
                 f"A selection needs as many weights and gains as indices; got {len(indices)} indices, "
                 f"{len(self.weights)} weights and {len(self.gains)} gains."
             )
-        if len(indices) and not (0 <= int(indices.min()) and int(indices.max()) < self.total):
+        if len(indices) and not (int(indices.min()) >= 0 and int(indices.max()) < self.total):
             raise InputError(f"Selected indices must lie in 0 … {self.total - 1}; check the set they belong to.")
         if len(indices.unique()) != len(indices):
             raise InputError("Selected indices must be distinct; give each example once, with its weight.")

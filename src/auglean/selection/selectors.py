@@ -51,9 +51,7 @@ class Selector:
         """Choose k of the examples. The hook that subclasses implement; call `select` instead."""
         raise NotImplementedError
 
-    def __call__(
-        self, signals: Signals | None, labels: Tensor, *, budget: float | int, seed: int = 0
-    ) -> Selection:
+    def __call__(self, signals: Signals | None, labels: Tensor, *, budget: float | int, seed: int = 0) -> Selection:
         """Call `select(signals, labels, self, budget=…, seed=…)`."""
         return select(signals, labels, self, budget=budget, seed=seed)
 
@@ -93,7 +91,7 @@ def select(
     error = None
     if signals is not None:
         error = gradient_error(signals.residual, chosen.indices, chosen.weights, feature=signals.feature)
-    options = {key: value for key, value in asdict(selector).items()}
+    options = asdict(selector)
     return chosen.with_(
         gradient_error=error,
         cost={**chosen.cost, "seconds": time.perf_counter() - start},
@@ -133,9 +131,7 @@ class Random(Selector):
     def choose(self, signals: Signals | None, labels: Tensor, k: int, g: torch.Generator) -> Selection:
         """Draw k examples."""
         score = torch.rand(len(labels), generator=g, dtype=torch.float64)
-        return _by_score(score, labels, k, "top", g, self.per_class).with_(
-            gains=torch.zeros(k, dtype=torch.float64)
-        )
+        return _by_score(score, labels, k, "top", g, self.per_class).with_(gains=torch.zeros(k, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -235,9 +231,7 @@ class Coreset(Selector):
         raise unknown("proxy", self.proxy, ["residual", "last-layer"])
 
 
-def _by_score(
-    score: Tensor, labels: Tensor, k: int, draw: Draw, g: torch.Generator, per_class: bool
-) -> Selection:
+def _by_score(score: Tensor, labels: Tensor, k: int, draw: Draw, g: torch.Generator, per_class: bool) -> Selection:
     """Choose by a score, higher first, in the whole set or class by class."""
     if not torch.isfinite(score).all():
         raise InputError("The scores are not finite; train at a lower learning rate or collect anew.")

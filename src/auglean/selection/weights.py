@@ -14,7 +14,9 @@ from auglean.selection.selection import Selection
 WeightMode = Literal["raw", "mean1", "none", "sampled"]
 
 
-def effective_weights(selection: Selection, mode: WeightMode, *, seed: int = 0, epoch: int = 0) -> tuple[Tensor, Tensor]:
+def effective_weights(
+    selection: Selection, mode: WeightMode, *, seed: int = 0, epoch: int = 0
+) -> tuple[Tensor, Tensor]:
     """Give the copies that an epoch holds of each chosen example, and the weight of each copy.
 
     | mode | copies | weight of a copy | mass |
@@ -60,9 +62,7 @@ def effective_weights(selection: Selection, mode: WeightMode, *, seed: int = 0, 
     raise unknown("weight mode", mode, get_args(WeightMode))
 
 
-def gradient_error(
-    residual: Tensor, indices: Tensor, weights: Tensor, *, feature: Tensor | None = None
-) -> float:
+def gradient_error(residual: Tensor, indices: Tensor, weights: Tensor, *, feature: Tensor | None = None) -> float:
     """Give the relative error of the gradient that a weighted selection stands for.
 
     `‖Σ_i g_i − (n/Σw) Σ_j w_j g_j‖ / ‖Σ_i g_i‖` with `g_i = residual_i ⊗ (feature_i, 1)`, the cross-entropy

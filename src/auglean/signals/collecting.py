@@ -128,9 +128,7 @@ def collect(
         head = find_head(network, load(ids[:2])[0])
         n, k, d = len(ids), head.layer.out_features, head.layer.in_features
         if k < 2:
-            raise InputError(
-                "The network gives 1 output where one per class is expected; give it 2 for 2 classes."
-            )
+            raise InputError("The network gives 1 output where one per class is expected; give it 2 for 2 classes.")
         store = place if keep_on_device or 4 * n * (k + d) <= _KEEP else torch.device("cpu")
         loss, margin = torch.empty(n, device=store), torch.empty(n, device=store)
         residual, feature = torch.empty(n, k, device=store), torch.empty(n, d, device=store)

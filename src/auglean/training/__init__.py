@@ -1,7 +1,7 @@
 """Training with selective augmentation: what an epoch holds, the loop, checkpoints and evaluation."""
 
 from auglean.training.augmenting import ROLES, AugmentSampler, AugmentSubset, Item, Plan, Role
-from auglean.training.evaluating import correct
+from auglean.training.evaluating import correct, transformed
 from auglean.training.fitting import Diverged, FitResult, Hooks, Interrupted, fit, weighted_loss
 from auglean.training.recipe import Recipe
 
@@ -19,5 +19,6 @@ __all__ = [
     "Role",
     "correct",
     "fit",
+    "transformed",
     "weighted_loss",
 ]

@@ -94,9 +94,7 @@ class AugmentSubset(Dataset[tuple[Tensor, int, float]]):
     (torch.Size([1, 8, 8]), 2.0)
     """
 
-    def __init__(
-        self, data: Any, policy: Policy | str, *, weak: Policy | str = "none", seed: int = 0
-    ) -> None:
+    def __init__(self, data: Any, policy: Policy | str, *, weak: Policy | str = "none", seed: int = 0) -> None:
         self.data: ImageSet = load(data)
         self.policy = parse(policy) if isinstance(policy, str) else policy
         self.weak = parse(weak) if isinstance(weak, str) else weak
@@ -216,9 +214,7 @@ class AugmentSampler(Sampler[Item]):
     def _stand_in(self) -> None:
         """Choose at random, until the selector is asked."""
         assert self.budget is not None
-        self.selection = select(
-            None, self.data.labels, Random(), budget=self.budget, seed=derive(self.seed, "start")
-        )
+        self.selection = select(None, self.data.labels, Random(), budget=self.budget, seed=derive(self.seed, "start"))
 
     def set_epoch(self, epoch: int) -> None:
         """Begin an epoch: fixes its order and its draws."""
@@ -248,7 +244,8 @@ class AugmentSampler(Sampler[Item]):
 
     def choose(self, signals: Signals | None) -> Selection:
         """Choose by signals that are at hand; the gradient error is that of the weights in use."""
-        assert self.selector is not None and self.budget is not None
+        assert self.selector is not None
+        assert self.budget is not None
         seed = derive(self.seed, "selection", self.epoch)
         chosen = select(signals, self.data.labels, self.selector, budget=self.budget, seed=seed)
         if signals is not None:

@@ -12,9 +12,7 @@ from auglean.errors import InputError
 from auglean.files import read_tensors, write_tensors
 
 
-def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
-) -> None:
+def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Write model, optimiser, torch's random state and `state` (plain values) atomically."""
     tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in model.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
@@ -39,7 +37,9 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise InputError(f"The checkpoint {path} is of another network; resume with the options it began with.") from error
+        raise InputError(
+            f"The checkpoint {path} is of another network; resume with the options it began with."
+        ) from error
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer/"):

@@ -34,7 +34,7 @@ class Diverged(InputError):
     """The loss is no longer a number."""
 
 
-class Interrupted(Exception):  # noqa: N818 — like KeyboardInterrupt, not an error
+class Interrupted(Exception):
     """Training stopped because it was asked to; the checkpoint holds where."""
 
 
@@ -114,7 +114,7 @@ def fit(
     every: int = 5,
     start: int = 0,
     recipe: Recipe | None = None,
-    validation: ImageSet | None = None,
+    validation: ImageSet | Mapping[str, ImageSet] | None = None,
     eval_every: int | None = None,
     diagnose: bool = False,
     device: torch.device | str | None = None,
@@ -145,7 +145,7 @@ def fit(
         every: Epochs between choices.
         start: Epoch of the first one.
         recipe: Options of SGD.
-        validation: Images for the accuracy in the history.
+        validation: Images for the accuracy in the history, or several sets by the names of their columns.
         eval_every: Steps between accuracies; by default a tenth of the steps.
         diagnose: Collect signals also for selectors that need none, to report their gradient error; the seconds
             are not charged.
@@ -192,9 +192,11 @@ def fit(
     optimizer = torch.optim.SGD(
         model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
+    if isinstance(validation, ImageSet):
+        validation = {"accuracy": validation}
     with isolated(derive(seed, "fit")):
         return _Fit(model, train, sampler, optimizer, recipe, steps, place, hooks).run(
-            validation=None if validation is None else _resident(validation, place),
+            validation={name: _resident(images, place) for name, images in (validation or {}).items()},
             eval_every=eval_every or max(1, steps // 10),
             diagnose=diagnose,
             checkpoint=None if checkpoint is None else Path(checkpoint),
@@ -243,7 +245,7 @@ class _Fit:
     def run(
         self,
         *,
-        validation: ImageSet | None,
+        validation: Mapping[str, ImageSet],
         eval_every: int,
         diagnose: bool,
         checkpoint: Path | None,
@@ -331,11 +333,16 @@ class _Fit:
         with self.clock("select"):
             return self.sampler.choose(signals)
 
-    def _record(self, loss: float, validation: ImageSet | None) -> None:
+    def _record(self, loss: float, validation: Mapping[str, ImageSet]) -> None:
         stand = self.stand
-        row = {"step": stand.step, "epoch": stand.epoch, "loss": loss, "lr": self.optimizer.param_groups[0]["lr"]}
-        if validation is not None:
-            row["accuracy"] = float(correct(self.model, validation).float().mean())
+        row = {
+            "step": stand.step,
+            "epoch": stand.epoch,
+            "loss": loss,
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+        for name, images in validation.items():
+            row[name] = float(correct(self.model, images).float().mean())
         row.update(images_augmented=stand.images_augmented, seconds=self._seconds()["total"])
         stand.history.append(row)
         self.hooks.row(row)

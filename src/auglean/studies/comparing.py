@@ -1,0 +1,542 @@
+"""`compare`: is it worth augmenting everything? Every arm with the same seeds and the same number of steps."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from auglean import networks
+from auglean.data import ImageSet, Splits, load, split
+from auglean.data.splitting import part
+from auglean.errors import InputError, unknown
+from auglean.files import write_tensors
+from auglean.policies import Identity, Policy, parse
+from auglean.randomness import derive, isolated
+from auglean.selection import Coreset, MaxLoss, Random, Selection, Selector, WeightMode, count
+from auglean.selection import parse as parse_selectors
+from auglean.signals import collect
+from auglean.studies.folder import RunFolder, environment
+from auglean.studies.narration import Narrator
+from auglean.studies.statistics import gain_kept, interval, resampled_accuracies, seconds_to_reach, spread
+from auglean.training import ROLES, FitResult, Hooks, Recipe, Role, correct, fit, transformed
+
+#: Images of the validation set that the accuracy curves are measured on, at most.
+CURVE_IMAGES = 2000
+#: Where accuracy is measured: the column of a history row.
+MEASURES = {"clean": "accuracy", "transformed": "accuracy_transformed"}
+
+Network = str | nn.Module | Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of a comparison: who is augmented."""
+
+    name: str
+    role: str = ""
+    selector: Selector | None = None
+    budget: float | int | None = None
+
+    @property
+    def key(self) -> str:
+        """Name the arm in paths and rows."""
+        return self.name if self.budget is None else f"{self.name}-{self.budget}-{self.role}"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The result of `compare`.
+
+    Attributes:
+        result: What `result.json` holds, as plain values.
+        histories: For each arm, the rows of each seed's run.
+        splits: The images it was made on.
+        policy: The augmentation that was judged.
+        folder: The run folder, if one was kept.
+    """
+
+    result: Mapping[str, Any]
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]
+    splits: Splits
+    policy: Policy
+    folder: Path | None = None
+
+    @property
+    def arms(self) -> list[dict[str, Any]]:
+        """The rows, as in `result.json`."""
+        return list(self.result["arms"])
+
+    @property
+    def answer(self) -> str:
+        """The answer in one sentence or two."""
+        return str(self.result["answer"]["sentence"])
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        """Give the first arm of a name."""
+        found = next((arm for arm in self.arms if arm["name"] == name), None)
+        if found is None:
+            raise unknown("arm", name, {arm["name"] for arm in self.arms})
+        return found
+
+    def __repr__(self) -> str:
+        lines = [f"{'arm':<28} {'budget':>7} {'clean':>15} {'transformed':>15} {'augmented':>10} {'seconds':>9}"]
+        for arm in self.arms:
+            clean, moved = arm["accuracy"], arm["accuracy_transformed"]
+            lines.append(
+                f"{arm['name']:<28} {arm['budget'] if arm['budget'] is not None else '':>7} "
+                f"{clean['mean']:.4f} ± {clean['std']:.4f} {moved['mean']:.4f} ± {moved['std']:.4f} "
+                f"{arm['images_augmented']:>10} {arm['seconds']['total']:>9.2f}"
+            )
+        return "\n".join([*lines, self.answer])
+
+
+def default_policies(data: ImageSet) -> tuple[str, str]:
+    """Name a strong and a weak policy for a set, for those who name none.
+
+    Colour photographs get RandAugment over crop and flip; grey images, often digits or letters, whose mirror
+    image is another thing, get small translations and rotations over nothing.
+    """
+    if data.channels == 3:
+        return "rand-m9-n2", f"crop{max(1, data.size[0] // 8)}-flip"
+    return f"translate{max(1, data.size[0] // 10)}-rotate15", "none"
+
+
+def arms_of(selectors: Sequence[Selector], budgets: Sequence[float | int], roles: Sequence[str]) -> list[Arm]:
+    """List the arms: the two ends of the scale, and for each role and budget both randoms and the selectors.
+
+    Random, drawn once and re-drawn each epoch, is always among them: a choice is worth what it adds to chance.
+    """
+    chosen: list[Selector] = [Random(), Random(redraw=True)]
+    chosen += [selector for selector in selectors if selector not in chosen]
+    arms = [Arm("weak"), Arm("full")]
+    for role in roles:
+        for budget in budgets:
+            arms += [Arm(selector.label, role, selector, budget) for selector in chosen]
+    return arms
+
+
+def compare(
+    data: Any,
+    test: Any = None,
+    *,
+    policy: Policy | str | None = None,
+    weak: Policy | str | None = None,
+    network: Network = "cnn",
+    selectors: str | Sequence[str | Selector] = (MaxLoss(), Coreset()),
+    budgets: Sequence[float | int] = (0.1,),
+    role: str | Sequence[str] = "full+subset",
+    weights: WeightMode = "raw",
+    steps: int = 600,
+    seeds: int = 3,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    every: int = 5,
+    start: int = 0,
+    eval_every: int | None = None,
+    validation: Any = None,
+    device: torch.device | str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    narrator: Narrator | None = None,
+) -> Comparison:
+    """Compare ways to choose whom to augment, at equal steps, on the same seeds.
+
+    Arms: weak augmentation only; everything augmented; and for each role and budget, random (drawn once, and
+    re-drawn each epoch, which cannot be left out) and the selectors. Seconds count choosing, augmenting and
+    training. Choices between arms are made on validation images; the test images are used once, at the end.
+
+    Args:
+        data: Training images: an `ImageSet`, `Splits`, or anything that `auglean.load` takes.
+        test: Test images; may be left out for `Splits`, else a fifth of the data is cut for them.
+        policy: The augmentation to judge; by default one that suits the images, see `default_policies`.
+        weak: Light augmentation that every image gets, in every arm.
+        network: A name, a module (copied for each run, with its weights), or a function that makes one.
+        selectors: Selectors or their names.
+        budgets: Fractions (float) or counts (int) of examples to augment.
+        role: One or more of the roles of `AugmentSampler`.
+        weights: See `auglean.selection.effective_weights`.
+        steps: Optimiser steps of every run.
+        seeds: Runs per arm: the seeds are seed, seed + 1, …
+        seed: The first seed.
+        recipe: Options of SGD; by default `Recipe()` with a batch of 64 for sets below 5,000 images.
+        every: Epochs between choices.
+        start: Epoch of the first choice.
+        eval_every: Steps between validation accuracies; by default a twentieth of the steps.
+        validation: Validation images; by default a tenth of the data is cut for them.
+        device: Where to train.
+        out: Folder to keep the run in; by default nothing is written.
+        resume: Go on with the run in `out`.
+        narrator: Who tells the progress; by default a bar on a terminal.
+
+    Returns:
+        The comparison; print it, or give it to `auglean.reports.write`.
+
+    Raises:
+        InputError: If any option or the data are not usable; nothing is written then.
+        Interrupted: If the narrator was asked to stop; what was done is kept in `out`.
+
+    >>> table = compare("digits", steps=20, seeds=1, network="mlp")
+    >>> [arm["name"] for arm in table.arms]
+    ['weak', 'full', 'random', 'random-each-epoch', 'max-loss', 'coreset']
+    """
+    sets = _splits(data, test, validation, seed)
+    strong_name, weak_name = default_policies(sets.train)
+    strong = parse(strong_name) if policy is None else _policy(policy)
+    gentle = parse(weak_name) if weak is None else _policy(weak)
+    if isinstance(strong, Identity):
+        raise InputError("The policy to judge is 'none'; give one that changes images, such as translate2-rotate15.")
+    roles = [role] if isinstance(role, str) else list(role)
+    arms = arms_of(parse_selectors(selectors), budgets, [_role(name) for name in roles])
+    if steps < 1 or seeds < 1:
+        raise InputError(f"steps is {steps} and seeds is {seeds}; give at least 1 of each.")
+    if not budgets:
+        raise InputError("No budget was given; give at least one, such as 0.1.")
+    for budget in budgets:
+        count(budget, len(sets.train))
+    recipe = recipe or Recipe(batch_size=64 if len(sets.train) < 5000 else 128)
+    study = _Study(
+        sets=sets,
+        strong=strong,
+        weak=gentle,
+        network=network,
+        recipe=recipe,
+        options={
+            "steps": steps,
+            "weights": weights,
+            "every": every,
+            "start": start,
+            "eval_every": eval_every or max(1, steps // 20),
+            "device": None if device is None else str(device),
+        },
+        narrator=narrator or Narrator(),
+    )
+    study.check()
+    config = {
+        "data": sets.train.name,
+        "fingerprint": _fingerprint(sets),
+        "policy": strong.name,
+        "weak": gentle.name,
+        "network": network if isinstance(network, str) else type(network).__name__,
+        "selectors": [arm.name for arm in arms if arm.selector and arm.budget == budgets[0] and arm.role == roles[0]],
+        "budgets": list(budgets),
+        "role": roles,
+        "seeds": seeds,
+        "seed": seed,
+        **study.options,
+        "recipe": asdict(recipe),
+    }
+    if out is not None:
+        study.folder = RunFolder(out, config, resume=resume)
+    outcomes = study.run(arms, range(seed, seed + seeds))
+    result = {
+        "command": "compare",
+        "version": environment()["auglean"],
+        "config": config,
+        "environment": environment(device or "cpu"),
+        "data": {
+            "name": sets.train.name,
+            "fingerprint": config["fingerprint"],
+            "train": len(sets.train),
+            "validation": len(sets.validation),
+            "test": len(sets.test),
+            "skipped": sets.skipped,
+            "classes": list(sets.train.class_names),
+            "shape": list(sets.train.images.shape[1:]),
+        },
+        **summarise(arms, outcomes, len(sets.train), steps),
+    }
+    if study.folder is not None:
+        study.folder.write_result(result)
+    histories = {arm.key: [outcome["history"] for outcome in outcomes[arm.key]] for arm in arms}
+    return Comparison(result, histories, sets, strong, None if out is None else Path(out))
+
+
+def _splits(data: Any, test: Any, validation: Any, seed: int) -> Splits:
+    """Give the three sets, cutting those that are missing from the training images."""
+    if isinstance(data, Splits):
+        sets = data
+    elif isinstance(data, str | Path) and test is None and validation is None:
+        from auglean.data import splits
+
+        sets = splits(data, seed=seed)
+    else:
+        train = load(data)
+        given = {"validation": validation, "test": test}
+        ready = {name: load(source) for name, source in given.items() if source is not None}
+        shares = {"validation": 0.1, "test": 0.2}
+        missing = [name for name in given if name not in ready]
+        if missing:
+            train, *parts = split(train, [shares[name] for name in missing], seed=seed)
+            ready.update(zip(missing, parts, strict=True))
+        sets = Splits(train, ready["validation"], ready["test"])
+    sets.train.require_every_class()
+    for name in ("validation", "test"):
+        other: ImageSet = getattr(sets, name)
+        if other.images.shape[1:] != sets.train.images.shape[1:] or other.classes > sets.train.classes:
+            raise InputError(
+                f"The {name} images are {tuple(other.images.shape[1:])} of {other.classes} classes, the training images "
+                f"{tuple(sets.train.images.shape[1:])} of {sets.train.classes}; they must agree."
+            )
+    return sets
+
+
+def _policy(policy: Policy | str) -> Policy:
+    return parse(policy) if isinstance(policy, str) else policy
+
+
+def _role(name: str) -> Role:
+    if name not in ROLES:
+        raise unknown("role", name, ROLES)
+    return name  # type: ignore[return-value]
+
+
+def _fingerprint(sets: Splits) -> str:
+    return "-".join(data.fingerprint[:8] for data in (sets.train, sets.validation, sets.test))
+
+
+@dataclass
+class _Study:
+    """Runs the jobs of a comparison: one `fit` for each arm and seed."""
+
+    sets: Splits
+    strong: Policy
+    weak: Policy
+    network: Network
+    recipe: Recipe
+    options: dict[str, Any]
+    narrator: Narrator
+    folder: RunFolder | None = None
+
+    def check(self) -> None:
+        """Raise what a run would raise later, before anything is written."""
+        train = self.sets.train
+        networks.check(self._model(0), channels=train.channels, classes=train.classes, size=train.size)
+
+    def run(self, arms: Sequence[Arm], seeds: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+        """Give the outcome of each arm and seed. Seeds are the outer loop: a stopped run holds whole comparisons."""
+        self.judges = {
+            "clean": self.sets.test,
+            "transformed": transformed(self.sets.test, self.strong, seed=derive(0, "test")),
+        }
+        curve = part(self.sets.validation, CURVE_IMAGES, seed=0)
+        self.curve = {
+            MEASURES["clean"]: curve,
+            MEASURES["transformed"]: transformed(curve, self.strong, seed=derive(0, "validation")),
+        }
+        outcomes: dict[str, list[dict[str, Any]]] = {arm.key: [] for arm in arms}
+        with self.narrator.telling(len(arms) * len(seeds), self.options["steps"]):
+            for seed in seeds:
+                for arm in arms:
+                    job = f"{arm.key}/seed{seed}"
+                    found = self.folder.finished(job) if self.folder else None
+                    if found is None:
+                        found = self._job(job, arm, seed)
+                    else:
+                        self.narrator.skipped(job)
+                    outcomes[arm.key].append(found)
+        return outcomes
+
+    def _job(self, job: str, arm: Arm, seed: int) -> dict[str, Any]:
+        folder = self.folder
+
+        def selected(epoch: int, chosen: Selection) -> None:
+            if folder is not None:
+                chosen.save(folder.selections(job) / f"epoch{epoch:04d}.json")
+
+        def row(values: Mapping[str, Any]) -> None:
+            if folder is not None:
+                folder.log(
+                    {"job": job, "arm": arm.name, "budget": arm.budget, "role": arm.role, "seed": seed, **values}
+                )
+
+        if folder is not None and not folder.checkpoint.exists():
+            folder.forget(job, after=-1)
+        with self.narrator.job(job):
+            result = fit(
+                self._model(seed),
+                self.sets.train,
+                policy="none" if arm.name == "weak" else self.strong,
+                weak=self.weak,
+                selector=arm.selector,
+                budget=arm.budget,
+                role=_role(arm.role) if arm.role else "full+subset",
+                seed=seed,
+                recipe=self.recipe,
+                validation=self.curve,
+                diagnose=True,
+                checkpoint=None if folder is None else folder.checkpoint,
+                resume=folder is not None,
+                hooks=Hooks(
+                    row=row,
+                    selected=selected,
+                    progress=self.narrator.progress,
+                    stop=self.narrator.stop,
+                    resumed=lambda step: folder.forget(job, step) if folder else None,
+                ),
+                **self.options,
+            )
+            outcome = self._outcome(result)
+            if folder is not None:
+                if arm.selector is not None and arm.selector.needs_signals:
+                    self._keep_signals(folder, job, result)
+                folder.finish(job, outcome)
+        return outcome
+
+    def _model(self, seed: int) -> nn.Module:
+        if isinstance(self.network, nn.Module):
+            return copy.deepcopy(self.network)
+        if not isinstance(self.network, str):
+            with isolated(derive(seed, "network")):
+                return self.network()
+        train = self.sets.train
+        mean, std = train.mean_std()
+        options = {"channels": train.channels, "classes": train.classes, "size": train.size}
+        return networks.create(self.network, mean=mean, std=std, seed=seed, **options)  # type: ignore[arg-type]
+
+    def _outcome(self, result: FitResult) -> dict[str, Any]:
+        hits = {name: correct(result.model, images) for name, images in self.judges.items()}
+        return {
+            "history": [dict(row) for row in result.history],
+            "seconds": dict(result.seconds),
+            "images_augmented": result.images_augmented,
+            "count": None if result.selection is None else len(result.selection),
+            "gradient_errors": [list(pair) for pair in result.gradient_errors],
+            "hits": {name: "".join("01"[hit] for hit in right.tolist()) for name, right in hits.items()},
+        }
+
+    def _keep_signals(self, folder: RunFolder, job: str, result: FitResult) -> None:
+        """Keep how often each example was chosen and its final loss, for the contact sheets."""
+        times = torch.zeros(len(self.sets.train), dtype=torch.int64)
+        for path in sorted(folder.selections(job).glob("epoch*.json")):
+            times[json.loads(path.read_text())["indices"]] += 1
+        loss = collect(result.model, self.sets.train).loss
+        write_tensors(folder.selections(job) / "final.safetensors", {"times_chosen": times, "loss": loss}, {})
+
+
+def summarise(
+    arms: Sequence[Arm], outcomes: Mapping[str, Sequence[Mapping[str, Any]]], n: int, steps: int
+) -> dict[str, Any]:
+    """Turn the outcomes of all runs into the rows, the gains and the answer of `result.json`.
+
+    Args:
+        arms: The arms; `weak` and `full` are among them.
+        outcomes: For each arm, the outcome of each seed.
+        n: Training examples.
+        steps: Optimiser steps of each run.
+    """
+    hits = {
+        measure: {arm.key: torch.stack([_bits(o["hits"][measure]) for o in outcomes[arm.key]]) for arm in arms}
+        for measure in MEASURES
+    }
+    means = {m: {key: float(right.double().mean()) for key, right in h.items()} for m, h in hits.items()}
+    draws = {m: resampled_accuracies(h) for m, h in hits.items()}
+    final = {  # on validation: what choices are made on
+        m: {arm.key: _mean([o["history"][-1][column] for o in outcomes[arm.key]]) for arm in arms}
+        for m, column in MEASURES.items()
+    }
+    headline = _headline(final)
+    seconds = {arm.key: _seconds(outcomes[arm.key]) for arm in arms}
+    rows = []
+    for arm in arms:
+        key, runs = arm.key, outcomes[arm.key]
+        errors = [error for o in runs for _, error in o["gradient_errors"]]
+        row: dict[str, Any] = {
+            "name": arm.name,
+            "role": arm.role or None,
+            "budget": arm.budget,
+            "count": {"weak": 0, "full": n}.get(arm.name, runs[0]["count"]),
+            "steps": steps,
+            "images_augmented": round(_mean([o["images_augmented"] for o in runs])),
+        }
+        for measure, column in MEASURES.items():
+            suffix = column.removeprefix("accuracy")
+            row[column] = spread(hits[measure][key].double().mean(1).tolist())
+            row[f"gain_kept{suffix}"] = gain_kept(
+                means[measure][key],
+                means[measure]["weak"],
+                means[measure]["full"],
+                {"arm": draws[measure][key], "weak": draws[measure]["weak"], "full": draws[measure]["full"]},
+            )
+            histories = [o["history"] for o in runs]
+            for name, target in (("weak", final[measure]["weak"]), ("full99", 0.99 * final[measure]["full"])):
+                row[f"seconds_to_{name}{suffix}"] = seconds_to_reach(histories, column, target)
+        row["validation"] = {measure: final[measure][key] for measure in MEASURES}
+        row["gradient_error"] = _mean(errors) if errors else None
+        row["seconds"] = seconds[key]
+        row["speedup"] = seconds["full"]["total"] / seconds[key]["total"]
+        rows.append(row)
+    answer = _answer(arms, rows, final[headline], draws[headline], headline)
+    return {"headline": headline, "arms": rows, "answer": answer}
+
+
+def _bits(text: str) -> Tensor:
+    return torch.tensor([bit == "1" for bit in text])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _seconds(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {phase: _mean([o["seconds"][phase] for o in runs]) for phase in ("select", "augment", "train", "total")}
+
+
+def _headline(final: Mapping[str, Mapping[str, float]]) -> str:
+    """Choose, on validation, the test set on which augmentation gained more: the one that the answer speaks of."""
+    return max(MEASURES, key=lambda measure: final[measure]["full"] - final[measure]["weak"])
+
+
+def _answer(
+    arms: Sequence[Arm],
+    rows: Sequence[Mapping[str, Any]],
+    final: Mapping[str, float],
+    draws: Mapping[str, Tensor],
+    headline: str,
+) -> dict[str, Any]:
+    """Say whether augmenting a part was enough, and whether choosing it beat chance."""
+    by_key = {arm.key: row for arm, row in zip(arms, rows, strict=True)}
+    column = MEASURES[headline]
+    chosen = [arm for arm in arms if arm.selector and not isinstance(arm.selector, Random)]
+    randoms = [arm for arm in arms if isinstance(arm.selector, Random)]
+    best = max(chosen or randoms, key=lambda arm: final[arm.key])
+    rival = max(
+        (arm for arm in randoms if (arm.budget, arm.role) == (best.budget, best.role)), key=lambda a: final[a.key]
+    )
+    weak, full, row = by_key["weak"][column], by_key["full"][column], by_key[best.key]
+    low, high = interval(draws[best.key] - draws[rival.key])
+    difference = row[column]["mean"] - by_key[rival.key][column]["mean"]
+    where = "the test images as they are" if headline == "clean" else "test images transformed by the policy"
+    share = row["count"] / by_key["full"]["count"]
+    kept = row["gain_kept" + column.removeprefix("accuracy")]
+    if kept["mean"] is None:
+        first = (
+            f"Augmenting everything brought no clear gain on {where} ({weak['mean']:.1%} to {full['mean']:.1%}), "
+            f"so there is nothing for a choice to keep."
+        )
+    else:
+        first = (
+            f"Augmenting {share:.0%} of the images, chosen by {best.name}, kept {kept['mean']:.0%} "
+            f"[{kept['low']:.0%}, {kept['high']:.0%}] of the gain of augmenting all of them on {where} "
+            f"({weak['mean']:.1%} to {full['mean']:.1%})."
+        )
+    verdict = "was better than" if low > 0 else "was worse than" if high < 0 else "could not be told from"
+    second = (
+        f"At the same budget and steps {best.name} {verdict} {rival.name} "
+        f"(difference {100 * difference:+.1f} points, 95% interval {100 * low:+.1f} to {100 * high:+.1f})."
+    )
+    if best is rival:
+        second = "No selector but random was compared."
+    return {
+        "sentence": f"{first} {second}",
+        "measure": headline,
+        "best": best.key,
+        "rival": rival.key,
+        "difference": {"mean": difference, "low": low, "high": high},
+    }
