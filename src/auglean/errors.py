@@ -13,13 +13,13 @@ class InputError(ValueError):
     """
 
 
-def unknown(kind: str, given: str, known: Iterable[str]) -> InputError:
+def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:
     """Build the error for a name that is in no list, nearest names first.
 
     >>> str(unknown("selector", "corset", ["coreset", "random"]))
     "Unknown selector 'corset'; did you mean 'coreset'? Known: coreset, random."
     """
     names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=2, cutoff=0.5)
+    near = difflib.get_close_matches(str(given), names, n=2, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else "."
     return InputError(f"Unknown {kind} {given!r}{hint} Known: {', '.join(names)}.")

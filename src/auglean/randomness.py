@@ -118,7 +118,7 @@ def uniform(
     high: float = 1.0,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Draw from the uniform law on `[low, high)`.
+    """Draw from the uniform law on `[low, high)`; float32 may round the largest draws up to `high` unless low is 0.
 
     Args:
         shape: The shape; its first dimension is the number of examples.
@@ -152,7 +152,7 @@ def integers(
     *,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Draw integers uniform on `0 … high − 1`. int64 of the given shape."""
+    """Draw integers uniform on `0 … high − 1`, for `high` up to 2²⁴. int64 of the given shape."""
     return (uniform(shape, generator, device=device) * high).long().clamp_(max=high - 1)
 
 

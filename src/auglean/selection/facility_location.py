@@ -5,7 +5,7 @@ minimising `L(S) = Σ_i min_{j∈S} d_ij`, the k-medoids cost, which bounds the 
 sum (Mirzasoleiman, Bilmes & Leskovec 2020, CRAIG, eq. 8; Liu & Mirzasoleiman 2022).
 
 Two points that would only serve each other have equal gains in theory, so ties are normal. All solvers
-therefore work on distances rounded to a grid so fine (2⁻⁴⁰ of the largest for 4,096 points) that every sum
+therefore work on distances rounded to a grid so fine (2⁻³⁸ of the largest for 4,096 points) that every sum
 is exact in float64, whatever its order: equal gains are equal numbers, and the lowest index wins.
 """
 
@@ -27,6 +27,9 @@ Solver = Literal["auto", "decremental", "lazy", "naive"]
 
 #: Rows that one update gathers at a time: the chunk has to stay in the processor's cache.
 _CHUNK_BYTES = 1 << 20
+
+#: Numbers of the near duplicates that are gathered at a time, since all points may be duplicates.
+_PAIR_NUMBERS = 1 << 22
 
 
 def facility_location(
@@ -52,10 +55,12 @@ def facility_location(
 
     Returns:
         A `Selection` whose `weights` are cluster sizes (they sum to n; a duplicate of an earlier pick has 0),
-        whose `gains` never increase, and whose `how["objective"]` is `L(S)` for points and distances.
+        whose `gains` never increase (the first may be the least where similarities are negative: F(∅) = 0), and
+        whose `how["objective"]` is `L(S)`, for a similarity with `d = max similarity − similarity`.
 
     Raises:
-        InputError: If the input is not finite or not of these shapes, or k is not in 1 … n.
+        InputError: If the input is not finite or not of these shapes, k is not in 1 … n, or the solver is
+            unknown.
 
     >>> line = torch.tensor([[0.0], [3], [4], [6], [12], [14], [17]])
     >>> chosen = facility_location(line, 3)
@@ -63,18 +68,18 @@ def facility_location(
     ([3, 5, 1], [83.0, 20.0, 7.0], [1.0, 3.0, 3.0], 9.0)
     """
     start = time.perf_counter()
-    cost, reach = _cost(points, similarity, distances)
-    n = len(cost)
-    if not 1 <= k <= n:
-        raise InputError(f"k is {k}; facility location chooses between 1 and all {n} points.")
-    exact, unit = _on_grid(cost)
     solvers = {"auto": _decremental, "decremental": _decremental, "lazy": _lazy, "naive": _naive}
     if solver not in solvers:
         raise unknown("solver", solver, solvers)
+    cost, reach = _cost(points, similarity, distances)
+    n = len(cost)
+    if not 1 <= k <= n:
+        raise InputError(f"k is {k} but there are {n} points; give a k from 1 to the number of points.")
+    exact, unit = _on_grid(cost)
     order, nearest, owner = solvers[solver](exact, k)
-    # F after each pick, by the sums of nearest distances: exact on the grid, so its differences are too
-    objective = n * reach - nearest * unit
-    gains = torch.diff(objective, prepend=objective.new_zeros(1))
+    # F = n·c − Σ min cost. With c on the grid too, no gain is rounded, so equal gains come out equal
+    reach = round(reach / unit) * unit if unit else reach
+    gains = torch.cat([n * reach - nearest[:1] * unit, -torch.diff(nearest) * unit])
     return Selection(
         indices=order,
         weights=torch.bincount(owner, minlength=k).double(),
@@ -149,10 +154,10 @@ def pairwise_outer(left: Tensor, right: Tensor) -> Tensor:
     gram = (a @ a.T) * (b @ b.T)  # (n, n)
     norm = gram.diagonal().clone()
     scale = norm[:, None] + norm
-    square = (scale - 2 * gram).clamp_(min=0)
-    square = torch.triu(square, 1)
-    rows, columns = (torch.triu(square < 1e-6 * scale, 1)).nonzero(as_tuple=True)
-    for i, j in zip(rows.split(1 << 16), columns.split(1 << 16), strict=True):
+    square = torch.triu((scale - 2 * gram).clamp_(min=0), 1)
+    rows, columns = torch.triu(square < 1e-6 * scale, 1).nonzero(as_tuple=True)
+    pairs_at_once = max(1, _PAIR_NUMBERS // (a.shape[1] + b.shape[1]))
+    for i, j in zip(rows.split(pairs_at_once), columns.split(pairs_at_once), strict=True):
         da, db = a[i] - a[j], b[i] - b[j]
         square[i, j] = (
             da.square().sum(1) * b[i].square().sum(1)
@@ -163,13 +168,18 @@ def pairwise_outer(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _on_grid(cost: Tensor) -> tuple[Tensor, float]:
-    """Round to multiples of a power of two so that n of them sum exactly in float64: returns (multiples, unit)."""
-    n = len(cost)
-    top = float(cost.abs().max()) if n else 0.0
+    """Round to multiples of a power of two so that n of them sum exactly in float64.
+
+    Returns:
+        The multiples `(n, n)`, and the unit: 0 where every cost is.
+    """
+    top = float(cost.abs().max())
+    if not math.isfinite(top):
+        raise InputError("The distances are too large for float64; scale the points down.")
     if top == 0.0:
-        return torch.zeros_like(cost), 1.0
-    bits = 52 - math.ceil(math.log2(n + 1))
-    unit = 2.0 ** (math.floor(math.log2(top)) + 1 - bits)
+        return torch.zeros_like(cost), 0.0
+    bits = 52 - math.ceil(math.log2(len(cost) + 1))
+    unit = max(2.0 ** (math.floor(math.log2(top)) + 1 - bits), math.ulp(0.0))
     return (cost / unit).round_(), unit
 
 

@@ -21,14 +21,15 @@ class Selection:
 
     Attributes:
         indices: Numbers of the chosen examples in the order chosen, distinct. Shape `(k,)`, int64.
-        weights: How many examples each stands for; they sum to `total`. Shape `(k,)`, float64.
+        weights: How many examples each stands for; they sum to `total`, less the classes that a coreset of
+            fewer examples than classes had to leave out. Shape `(k,)`, float64.
         gains: What each added to the selector's objective when it was chosen (coreset), or its score
             (score policies). Shape `(k,)`, float64.
         total: Number of examples chosen from, n.
         cost: Seconds and other prices of choosing, by name.
         how: The selector's name and options, the solver and its guarantee, and the objective reached.
         assignment: For coresets, the position in `indices` of the chosen example that stands for each
-            example. Shape `(n,)`, int64; None for score policies.
+            example, −1 where none does. Shape `(n,)`, int64; None for score policies.
         gradient_error: `‖Σ_i g_i − Σ_j w_j g_j‖ / ‖Σ_i g_i‖` over last-layer gradients, see
             `auglean.selection.gradient_error`; None where no model was asked.
 
@@ -114,7 +115,7 @@ class Selection:
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
-        except InputError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not a selection file that auglean wrote ({error}).") from error
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise InputError(
+                f"Cannot read a selection from {path} ({error}); give a file that Selection.save wrote."
+            ) from error

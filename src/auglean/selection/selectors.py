@@ -73,15 +73,21 @@ def select(
         The selection, with its seconds and its gradient error.
 
     Raises:
-        InputError: If the budget is out of range, the signals are missing or not finite, or the lengths differ.
+        InputError: If the budget is out of range, the labels are not class numbers, the signals are missing or
+            not finite, or the lengths differ.
 
     >>> select(None, torch.tensor([0, 0, 1, 1]), Random(), budget=0.5).indices.shape
     torch.Size([2])
     """
     start = time.perf_counter()
     labels = labels.cpu()
-    if not len(labels):
+    if not labels.numel():
         raise InputError("There are no examples to choose from; give at least one label.")
+    if labels.ndim != 1 or labels.is_floating_point() or int(labels.min()) < 0:
+        raise InputError(
+            f"Labels must be class numbers 0, 1, … in one dimension; got {labels.dtype} of shape "
+            f"{tuple(labels.shape)} from {labels.min().item()}."
+        )
     k = count(budget, len(labels))
     if signals is None and selector.needs_signals:
         raise InputError(f"The selector {selector.name!r} needs signals of a model; pass what auglean.collect gives.")
@@ -261,9 +267,8 @@ def _ranking_key(score: Tensor, draw: Draw, g: torch.Generator) -> Tensor:
         return score
     if draw not in ("proportional", "inverse"):
         raise unknown("draw", draw, ["top", "proportional", "inverse"])
-    positive = score[score > 0]
-    floor = min(float(positive.min()) if len(positive) else 1.0, 1e-20)
-    logs = score.clamp(min=floor).log()
+    # beyond the logarithm of any positive number by more than the noise can bridge
+    logs = torch.where(score > 0, score.log(), -2000.0)
     uniform = torch.rand(score.shape, generator=g, dtype=torch.float64).clamp_(min=1e-300)
     return (logs if draw == "proportional" else -logs) - torch.log(-torch.log(uniform))
 

@@ -52,13 +52,13 @@ def effective_weights(
     if mode == "raw":
         return once, weights
     if mode == "mean1":
-        return once, weights * (k / weights.sum())
+        return once, weights * k / weights.sum()
     if mode == "sampled":
-        expected = torch.cumsum(weights * (k / weights.sum()), 0)
-        expected[-1] = k  # the sum may fall a rounding short of k, and the last draw with it
+        stood_for = torch.cumsum(weights, 0)
+        expected = k * (stood_for / stood_for[-1])  # the last is k exactly, so k copies are drawn
         shift = torch.rand((), generator=generator(seed, "sampled", epoch), dtype=torch.float64)
         reached = torch.floor(expected + shift).long()
-        return torch.diff(reached, prepend=reached.new_zeros(1)), weights.sum().expand(k) / k
+        return torch.diff(reached, prepend=reached.new_zeros(1)), stood_for[-1].expand(k) / k
     raise unknown("weight mode", mode, get_args(WeightMode))
 
 
@@ -77,7 +77,7 @@ def gradient_error(residual: Tensor, indices: Tensor, weights: Tensor, *, featur
         feature: Shape `(n, D)`, the input of the last layer.
 
     Returns:
-        The error; 0 where all gradients vanish and the estimate does too.
+        The error; where the gradients sum to zero, 0 if the estimate does too and infinity if not.
 
     >>> residual = torch.tensor([[1.0], [1.0], [4.0]])
     >>> gradient_error(residual, torch.tensor([0, 2]), torch.tensor([2.0, 1.0]))

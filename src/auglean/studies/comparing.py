@@ -132,7 +132,7 @@ def compare(
     selectors: str | Sequence[str | Selector] = (MaxLoss(), Coreset()),
     budgets: Sequence[float | int] = (0.1,),
     role: str | Sequence[str] = "full+subset",
-    weights: WeightMode = "raw",
+    weights: WeightMode = "sampled",
     steps: int = 600,
     seeds: int = 3,
     seed: int = 0,
@@ -144,6 +144,7 @@ def compare(
     device: torch.device | str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    origin: Mapping[str, Any] | None = None,
     narrator: Narrator | None = None,
 ) -> Comparison:
     """Compare ways to choose whom to augment, at equal steps, on the same seeds.
@@ -165,7 +166,7 @@ def compare(
         steps: Optimiser steps of every run.
         seeds: Runs per arm: the seeds are seed, seed + 1, …
         seed: The first seed.
-        recipe: Options of SGD; by default `Recipe()` with a batch of 64 for sets below 5,000 images.
+        recipe: Options of SGD; by default `Recipe()`.
         every: Epochs between choices.
         start: Epoch of the first choice.
         eval_every: Steps between validation accuracies; by default a twentieth of the steps.
@@ -173,6 +174,7 @@ def compare(
         device: Where to train.
         out: Folder to keep the run in; by default nothing is written.
         resume: Go on with the run in `out`.
+        origin: How the data were given, for `config.yaml`; by default the name of the set.
         narrator: Who tells the progress; by default a bar on a terminal.
 
     Returns:
@@ -200,7 +202,7 @@ def compare(
         raise InputError("No budget was given; give at least one, such as 0.1.")
     for budget in budgets:
         count(budget, len(sets.train))
-    recipe = recipe or Recipe(batch_size=64 if len(sets.train) < 5000 else 128)
+    recipe = recipe or Recipe()
     study = _Study(
         sets=sets,
         strong=strong,
@@ -218,9 +220,9 @@ def compare(
         narrator=narrator or Narrator(),
     )
     study.check()
+    fingerprint = "-".join(data.fingerprint[:8] for data in (sets.train, sets.validation, sets.test))
     config = {
-        "data": sets.train.name,
-        "fingerprint": _fingerprint(sets),
+        **(origin or {"data": sets.train.name}),
         "policy": strong.name,
         "weak": gentle.name,
         "network": network if isinstance(network, str) else type(network).__name__,
@@ -233,7 +235,7 @@ def compare(
         "recipe": asdict(recipe),
     }
     if out is not None:
-        study.folder = RunFolder(out, config, resume=resume)
+        study.folder = RunFolder(out, config, fingerprint=fingerprint, resume=resume)
     outcomes = study.run(arms, range(seed, seed + seeds))
     result = {
         "command": "compare",
@@ -242,7 +244,7 @@ def compare(
         "environment": environment(device or "cpu"),
         "data": {
             "name": sets.train.name,
-            "fingerprint": config["fingerprint"],
+            "fingerprint": fingerprint,
             "train": len(sets.train),
             "validation": len(sets.validation),
             "test": len(sets.test),
@@ -281,8 +283,8 @@ def _splits(data: Any, test: Any, validation: Any, seed: int) -> Splits:
         other: ImageSet = getattr(sets, name)
         if other.images.shape[1:] != sets.train.images.shape[1:] or other.classes > sets.train.classes:
             raise InputError(
-                f"The {name} images are {tuple(other.images.shape[1:])} of {other.classes} classes, the training images "
-                f"{tuple(sets.train.images.shape[1:])} of {sets.train.classes}; they must agree."
+                f"The {name} images are {tuple(other.images.shape[1:])} of {other.classes} classes, the training "
+                f"images {tuple(sets.train.images.shape[1:])} of {sets.train.classes}; they must agree."
             )
     return sets
 
@@ -295,10 +297,6 @@ def _role(name: str) -> Role:
     if name not in ROLES:
         raise unknown("role", name, ROLES)
     return name  # type: ignore[return-value]
-
-
-def _fingerprint(sets: Splits) -> str:
-    return "-".join(data.fingerprint[:8] for data in (sets.train, sets.validation, sets.test))
 
 
 @dataclass

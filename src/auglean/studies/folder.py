@@ -33,15 +33,17 @@ class RunFolder:
     Args:
         path: The folder; made if missing.
         config: Resolved options, plain values.
+        fingerprint: Of the data, which a resumed run must find as they were.
         resume: Go on with the run that is there.
 
     Raises:
         InputError: If the folder holds another run, or there is none to resume, or its options differ.
     """
 
-    def __init__(self, path: str | Path, config: Mapping[str, Any], *, resume: bool = False) -> None:
+    def __init__(self, path: str | Path, config: Mapping[str, Any], *, fingerprint: str, resume: bool = False) -> None:
         self.path = Path(path)
         check_folder(self.path, resume=resume)
+        mark = self.path / "checkpoint" / "fingerprint"
         if resume:
             found = read_config(self.path)
             differing = sorted(key for key in {*found, *config} if found.get(key) != config.get(key))
@@ -51,7 +53,10 @@ class RunFolder:
                     f"{self.path} holds a run with {key} {found.get(key)!r}, not {config.get(key)!r}; "
                     "resume with the options it began with, or choose another folder."
                 )
+            if mark.exists() and mark.read_text() != fingerprint:
+                raise InputError(f"The data are not those that the run in {self.path} began with; start a new run.")
         else:
+            write_text(mark, fingerprint)
             write_text(self.path / CONFIG, _yaml(config))
         self._rows: list[dict[str, Any]] = []
         if resume and self.metrics.exists():

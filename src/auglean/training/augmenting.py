@@ -188,7 +188,7 @@ class AugmentSampler(Sampler[Item]):
         every: int = 5,
         start: int = 0,
         role: Role = "full+subset",
-        weights: WeightMode = "raw",
+        weights: WeightMode = "sampled",
         augment: bool = True,
         seed: int = 0,
         batch_size: int = 512,

@@ -110,7 +110,7 @@ def fit(
     seed: int = 0,
     weak: Policy | str = "none",
     role: Role = "full+subset",
-    weights: WeightMode = "raw",
+    weights: WeightMode = "sampled",
     every: int = 5,
     start: int = 0,
     recipe: Recipe | None = None,

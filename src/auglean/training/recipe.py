@@ -23,8 +23,8 @@ class Recipe:
         amp: Mixed precision (bfloat16 autocast) on a GPU that has it.
     """
 
-    batch_size: int = 128
-    lr: float = 0.1
+    batch_size: int = 64
+    lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: Literal["cosine", "multistep", "constant"] = "cosine"

@@ -1,0 +1,363 @@
+"""Facility location: hand cases, brute force, plain greedy, and the three solvers against each other."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from selection_references import best_subset, explicit_distances, nearest_pick, plain_greedy
+
+from auglean.errors import InputError
+from auglean.selection import facility_location
+
+SOLVERS = ("naive", "lazy", "decremental", "auto")
+solvers = pytest.mark.parametrize("solver", SOLVERS)
+
+
+def line(*values):
+    return torch.tensor(values, dtype=torch.float64)[:, None]
+
+
+def exp_kernel(points):
+    return torch.exp(-torch.cdist(points, points))
+
+
+# Spec section 5: hand-computed
+
+
+@solvers
+@pytest.mark.parametrize(
+    ("points", "k", "order", "gains", "weights", "objective"),
+    [
+        ((0, 3, 4, 6, 12, 14, 17), 3, [3, 5, 1], [83, 20, 7], [1, 3, 3], 9),
+        ((3, 7, 9, 10, 15, 17, 19), 3, [3, 5, 0], [80, 17, 7], [3, 3, 1], 8),
+        ((0, 1, 2, 10, 11), 2, [2, 3], [35, 16], [3, 2], 4),  # 3 and 4 tie: the lowest index
+        ((5, 5, 5, 5, 5, 5), 3, [0, 1, 2], [0, 0, 0], [6, 0, 0], 0),
+        ((2, 7, 1, 4), 4, [0, 1, 3, 2], [16, 5, 2, 1], [1, 1, 1, 1], 0),  # 0 and 3 tie at first
+        ((8,), 1, [0], [0], [1], 0),
+    ],
+)
+def test_linear_kernel_by_hand(solver, points, k, order, gains, weights, objective):
+    chosen = facility_location(line(*points), k, solver=solver)
+    assert chosen.indices.tolist() == order
+    assert chosen.gains.tolist() == gains
+    assert chosen.weights.tolist() == weights
+    assert chosen.how["objective"] == objective
+    assert chosen.total == len(points)
+
+
+@solvers
+@pytest.mark.parametrize(
+    ("points", "k", "order", "gains", "weights"),
+    [
+        ((0, 3, 4, 6, 12, 14, 17), 3, [2, 5, 0], [1.521913, 1.184739, 0.981684], [3, 3, 1]),
+        ((3, 7, 9, 10, 15, 17, 19), 3, [2, 5, 0], None, [3, 3, 1]),
+        ((0, 1, 2, 10, 11), 2, [1, 3], [1.7359, 1.3677], [3, 2]),
+    ],
+)
+def test_exponential_kernel_by_hand(solver, points, k, order, gains, weights):
+    chosen = facility_location(None, k, similarity=exp_kernel(line(*points)), solver=solver)
+    assert chosen.indices.tolist() == order
+    assert chosen.weights.tolist() == weights
+    if gains is not None:
+        assert chosen.gains.tolist() == pytest.approx(gains, abs=1e-4)
+
+
+@solvers
+def test_two_classes_of_softmax(solver):
+    p = torch.tensor([0.9, 0.8, 0.7, 0.3, 0.2], dtype=torch.float64)
+    chosen = facility_location(torch.stack([p - 1, 1 - p], 1), 2, solver=solver)
+    assert chosen.indices.tolist() == [2, 3]  # 3 and 4 tie
+    # by hand: c = .7√2, Σ|Δp₀| from .7 is 1.2, so 5·.7√2 − 1.2√2; then .8√2
+    assert chosen.gains.tolist() == pytest.approx([2.3 * math.sqrt(2), 0.8 * math.sqrt(2)], abs=1e-9)
+    assert chosen.gains.tolist() == pytest.approx([3.2527, 1.1314], abs=1e-4)
+    assert chosen.weights.tolist() == [3, 2]
+
+
+@solvers
+def test_all_points_distinct_are_their_own_clusters(solver):
+    points = torch.randn(23, 4, generator=torch.Generator().manual_seed(0))
+    chosen = facility_location(points, 23, solver=solver)
+    assert sorted(chosen.indices.tolist()) == list(range(23))
+    assert chosen.weights.tolist() == [1.0] * 23
+    assert chosen.how["objective"] == 0
+    assert chosen.rest.numel() == 0
+
+
+# Brute force and plain greedy
+
+
+def square(elements, least=1, most=8):
+    return st.integers(least, most).flatmap(lambda n: hnp.arrays(np.int64, (n, n), elements=elements))
+
+
+integer_matrices = st.one_of(
+    square(st.integers(-5, 5)),  # not symmetric, negative entries, many ties
+    square(st.sampled_from([0, 0, 0, 0, 1])),  # sparse
+    square(st.sampled_from([1, 1, 1, 1, 0])),  # mostly ones
+    square(st.integers(0, 1000)),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(similarity=integer_matrices, data=st.data())
+def test_greedy_in_plain_integers(similarity, data):
+    n = len(similarity)
+    k = data.draw(st.integers(1, n))
+    order, gains = plain_greedy(similarity.tolist(), k)
+    for solver in SOLVERS:
+        chosen = facility_location(None, k, similarity=torch.from_numpy(similarity), solver=solver)
+        assert chosen.indices.tolist() == order
+        assert chosen.gains.tolist() == gains
+        # each is served by the first pick of the highest similarity
+        owner = similarity[:, order].argmax(1)
+        assert chosen.assignment.tolist() == owner.tolist()
+        assert chosen.weights.tolist() == np.bincount(owner, minlength=k).tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(values=st.lists(st.integers(-30, 30), min_size=1, max_size=9), data=st.data())
+def test_greedy_of_points_in_plain_integers(values, data):
+    k = data.draw(st.integers(1, len(values)))
+    distance = [[abs(a - b) for b in values] for a in values]
+    top = max(max(row) for row in distance)
+    order, gains = plain_greedy([[top - d for d in row] for row in distance], k)
+    for solver in SOLVERS:
+        chosen = facility_location(line(*values), k, solver=solver)
+        assert chosen.indices.tolist() == order
+        assert chosen.gains.tolist() == gains
+        assert chosen.how["objective"] == sum(min(row[j] for j in order) for row in distance)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_within_a_factor_of_the_best_subset(seed):
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(2, 11)), int(rng.integers(1, 6))
+    k = min(k, n)
+    distance = explicit_distances(rng.normal(size=(n, 2)))
+    similarity = distance.max() - distance
+    best = best_subset(similarity, k)
+    for solver in SOLVERS:
+        chosen = facility_location(None, k, similarity=torch.from_numpy(similarity), solver=solver)
+        value = float(chosen.gains.sum())
+        assert value == pytest.approx(similarity[:, chosen.indices.numpy()].max(1).sum())
+        assert (1 - 1 / math.e) * best <= value <= best + 1e-9
+
+
+# The solvers agree to the bit
+
+
+def assert_solvers_agree(k, **given_as):
+    first, *others = (
+        facility_location(given_as.get("points"), k, solver=solver, similarity=given_as.get("similarity"))
+        for solver in SOLVERS
+    )
+    n = first.total
+    assert len(set(first.indices.tolist())) == k
+    assert set(first.indices.tolist()) <= set(range(n))
+    assert first.weights.sum() == n
+    assert torch.bincount(first.assignment, minlength=k).tolist() == first.weights.tolist()
+    steps = first.gains if given_as.get("points") is not None else first.gains[1:]
+    assert bool((steps.diff() <= 0).all())
+    assert bool((steps >= 0).all())
+    for other in others:
+        for name in ("indices", "weights", "gains", "assignment"):
+            assert torch.equal(getattr(first, name), getattr(other, name)), name
+        assert first.how["objective"] == other.how["objective"]
+    return first
+
+
+reals = st.one_of(
+    st.sampled_from([0.0, 1.0, 1e-3, -2.5]),  # zeros, duplicates and ties
+    st.floats(-1e3, 1e3, width=32),
+    st.floats(-1e-12, 1e-12),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    points=hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=reals),
+    data=st.data(),
+)
+def test_solvers_agree_on_points(points, data):
+    k = data.draw(st.integers(1, len(points)))
+    assert_solvers_agree(k, points=torch.from_numpy(points))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    similarity=st.integers(1, 10).flatmap(lambda n: hnp.arrays(np.float64, (n, n), elements=reals)),
+    data=st.data(),
+)
+def test_solvers_agree_on_similarities(similarity, data):
+    k = data.draw(st.integers(1, len(similarity)))
+    assert_solvers_agree(k, similarity=torch.from_numpy(similarity))
+
+
+@pytest.mark.parametrize("kind", ["mostly ones", "ones", "sparse", "low rank", "groups of duplicates"])
+def test_always_k_distinct_where_most_gains_are_zero(kind):
+    rng = np.random.default_rng(7)
+    n, k = 300, 240
+    similarity = {
+        "mostly ones": lambda: (rng.random((n, n)) < 0.98).astype(float),
+        "ones": lambda: np.ones((n, n)),
+        "sparse": lambda: (rng.random((n, n)) < 0.01) * rng.random((n, n)),
+        "low rank": lambda: rng.normal(size=(n, 1)) @ rng.normal(size=(1, n)),
+        "groups of duplicates": lambda: np.kron(np.eye(10), np.ones((30, 30))),
+    }[kind]()
+    chosen = assert_solvers_agree(k, similarity=torch.from_numpy(similarity))
+    served = similarity[:, chosen.indices.numpy()].max(1).sum()
+    assert float(chosen.gains.sum()) == pytest.approx(served, abs=1e-9)
+
+
+@pytest.mark.parametrize("dim", [2, 10])
+@pytest.mark.parametrize("k", [20, 150])
+def test_order_of_float64_greedy_on_gaussian_points(dim, k):
+    points = np.random.default_rng(dim).normal(size=(150, dim))
+    distance = explicit_distances(points)
+    chosen = assert_solvers_agree(k, points=torch.from_numpy(points))
+    nearest = np.full(len(points), distance.max())
+    for step, j in enumerate(chosen.indices.tolist()):
+        gain = np.maximum(nearest[:, None] - distance, 0).sum(0)
+        gain[chosen.indices[:step].numpy()] = -1
+        best = gain.max()
+        # equal in theory, apart by a rounding here: two points that would only serve each other
+        assert j == int(np.flatnonzero(gain > best - 1e-9)[0])
+        assert float(chosen.gains[step]) == pytest.approx(best, abs=1e-8)
+        nearest = np.minimum(nearest, distance[:, j])
+    assert chosen.how["objective"] == pytest.approx(nearest.sum(), abs=1e-8)
+
+
+# Invariants
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_clusters_and_the_bound_on_the_gradient_error(seed):
+    g = torch.Generator().manual_seed(seed)
+    points = torch.randn(40, 3, generator=g, dtype=torch.float64)
+    points[30:] = points[:10]  # duplicates
+    chosen = facility_location(points, 5 + seed)
+    distance = explicit_distances(points.numpy())
+    picks = chosen.indices.tolist()
+    owner = nearest_pick(distance, picks)
+    assert chosen.assignment.tolist() == owner.tolist()
+    assert chosen.weights.tolist() == np.bincount(owner, minlength=len(picks)).tolist()
+    bound = distance[:, picks].min(1).sum()
+    assert chosen.how["objective"] == pytest.approx(bound, abs=1e-9)
+    error = np.linalg.norm(points.numpy().sum(0) - chosen.weights.numpy() @ points.numpy()[picks])
+    assert 0 < error <= bound
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 30), seed=st.integers(0, 10**6), data=st.data())
+def test_permuting_the_points_permutes_the_picks(n, seed, data):
+    rng = np.random.default_rng(seed)
+    similarity = torch.from_numpy(rng.normal(size=(n, n)))  # not symmetric, so without structural ties
+    k = data.draw(st.integers(1, max(1, n // 3)))  # and not so far that all gains are 0
+    order = torch.from_numpy(rng.permutation(n))
+    one = facility_location(None, k, similarity=similarity)
+    other = facility_location(None, k, similarity=similarity[order][:, order])
+    assert order[other.indices].tolist() == one.indices.tolist()
+    assert torch.equal(other.gains, one.gains)
+    assert torch.equal(other.weights, one.weights)
+    assert other.assignment.tolist() == one.assignment[order].tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(similarity=integer_matrices, offset=st.integers(-50, 50), data=st.data())
+def test_a_constant_added_changes_only_the_first_gain(similarity, offset, data):
+    k = data.draw(st.integers(1, len(similarity)))
+    one = facility_location(None, k, similarity=torch.from_numpy(similarity))
+    other = facility_location(None, k, similarity=torch.from_numpy(similarity + offset))
+    assert torch.equal(one.indices, other.indices)
+    assert torch.equal(one.weights, other.weights)
+    assert torch.equal(one.gains[1:], other.gains[1:])
+    assert float(other.gains[0] - one.gains[0]) == offset * len(similarity)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rotation_and_translation_change_nothing(seed):
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(80, 5))
+    turn, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    one = facility_location(torch.from_numpy(points), 10)
+    other = facility_location(torch.from_numpy(points @ turn + 3.0), 10)
+    assert torch.equal(one.indices, other.indices)
+    assert torch.equal(one.weights, other.weights)
+    assert torch.allclose(one.gains, other.gains, atol=1e-8, rtol=0)
+
+
+def test_distances_in_place_of_points():
+    points = torch.randn(30, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    one = facility_location(points, 7)
+    other = facility_location(None, 7, distances=torch.from_numpy(explicit_distances(points.numpy())))
+    assert torch.equal(one.indices, other.indices)
+    assert one.how["objective"] == pytest.approx(other.how["objective"])
+
+
+@solvers
+@pytest.mark.parametrize("scale", [1e-320, 1e-300, 1e-30, 1.0, 1e30, 1e150])
+def test_any_scale(solver, scale):
+    # multiples of the least positive number, so that the smallest scale is exact too
+    distance = torch.from_numpy(explicit_distances(np.array([[0.0], [3], [4], [6], [12], [14], [17]]))) * scale
+    chosen = facility_location(None, 3, distances=distance, solver=solver)
+    assert chosen.indices.tolist() == [3, 5, 1]
+    assert chosen.gains.tolist() == pytest.approx([83 * scale, 20 * scale, 7 * scale], rel=1e-2)
+
+
+@solvers
+def test_equal_gains_are_equal_whatever_the_rounding(solver):
+    # A hub serves all a little; beyond it the two of each pair serve only each other, so that taking either
+    # gains (1 − h_a) + (s − h_b) = (s − h_a) + (1 − h_b): equal in theory, a rounding apart in floating point
+    rng = np.random.default_rng(5)
+    pairs, n = 60, 121
+    hub, within = rng.uniform(0.1, 0.2, n), rng.uniform(0.6, 0.8, pairs)
+    partners = rng.permutation(np.arange(1, n)).reshape(pairs, 2)
+    similarity = np.eye(n)
+    similarity[0, 1:] = similarity[1:, 0] = hub[1:]
+    similarity[partners[:, 0], partners[:, 1]] = similarity[partners[:, 1], partners[:, 0]] = within
+    by_gain = np.argsort(hub[partners].sum(1) - within)
+    chosen = facility_location(None, pairs + 1, similarity=torch.from_numpy(similarity), solver=solver)
+    assert chosen.indices.tolist() == [0, *partners.min(1)[by_gain].tolist()]
+    gain = np.maximum(similarity[:, partners] - similarity[:, [0]][:, :, None], 0).sum(0)
+    assert (gain[:, 0] != gain[:, 1]).any()  # the trap is there
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"points": None, "k": 1}, "points"),
+        ({"points": torch.zeros(3), "k": 1}, r"\(n, d\); got \(3,\)"),
+        ({"points": torch.zeros(3, 2), "k": 0}, "k is 0"),
+        ({"points": torch.zeros(3, 2), "k": 4}, "k is 4 but there are 3"),
+        ({"points": torch.zeros(0, 2), "k": 1}, "k is 1 but there are 0"),
+        ({"points": torch.tensor([[0.0], [float("nan")]]), "k": 1}, "Row 1 of points"),
+        ({"points": torch.tensor([[0.0], [float("inf")]]), "k": 1}, "Row 1 of points"),
+        ({"points": torch.tensor([[0.0], [1e300]], dtype=torch.float64), "k": 1}, "too large"),
+        ({"points": None, "similarity": torch.zeros(2, 3), "k": 1}, r"square \(n, n\); got \(2, 3\)"),
+        ({"points": None, "distances": torch.zeros(4), "k": 1}, "square"),
+        ({"points": None, "similarity": torch.full((2, 2), float("nan")), "k": 1}, "Row 0 of the matrix"),
+        ({"points": torch.zeros(3, 2), "k": 1, "solver": "lasy"}, "did you mean 'lazy'"),
+    ],
+)
+def test_bad_input(arguments, says):
+    with pytest.raises(InputError, match=says):
+        facility_location(**arguments)
+
+
+def test_input_is_left_alone():
+    points = torch.randn(20, 3, generator=torch.Generator().manual_seed(2))
+    similarity = torch.rand(20, 20, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    kept = points.clone(), similarity.clone()
+    for solver in SOLVERS:
+        facility_location(points, 5, solver=solver)
+        facility_location(None, 5, similarity=similarity, solver=solver)
+        facility_location(None, 5, distances=similarity, solver=solver)
+    assert torch.equal(points, kept[0])
+    assert torch.equal(similarity, kept[1])
