@@ -26,7 +26,10 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], state: Mappin
     """Write tensors and a JSON-able state as one safetensors file, atomically."""
     from safetensors.torch import save
 
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # copies, because safetensors refuses tensors that share memory, as tied weights do
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
     _replace(Path(path), save(plain, metadata={"state": json.dumps(state)}))
 
 

@@ -1,6 +1,7 @@
 """Facility location: hand cases, brute force, plain greedy, and the three solvers against each other."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -211,6 +212,13 @@ def test_always_k_distinct_where_most_gains_are_zero(kind):
     chosen = assert_solvers_agree(k, similarity=torch.from_numpy(similarity))
     served = similarity[:, chosen.indices.numpy()].max(1).sum()
     assert float(chosen.gains.sum()) == pytest.approx(served, abs=1e-9)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40])
+def test_rows_updated_a_chunk_at_a_time(monkeypatch, rows):
+    points = torch.randn(100, 3, generator=torch.Generator().manual_seed(6))
+    monkeypatch.setattr(sys.modules["auglean.selection.facility_location"], "_CHUNK_BYTES", rows * 100 * 8)
+    assert_solvers_agree(60, points=points)
 
 
 @pytest.mark.parametrize("dim", [2, 10])

@@ -69,8 +69,8 @@ def test_every_selector(selector, n, classes, seed, data):
         assert torch.equal(getattr(chosen, name), getattr(again, name))
     assert chosen.gradient_error is not None
     assert chosen.gradient_error >= 0
-    if k == n and not isinstance(selector, Random):
-        assert chosen.gradient_error < 1e-6 or isinstance(selector, Coreset)
+    if k == n:
+        assert chosen.gradient_error < 1e-9
     if isinstance(selector, Coreset):
         check_coreset(selector, signals, labels, chosen)
     else:
@@ -100,16 +100,16 @@ def check_coreset(selector, signals, labels, chosen):
         covered[rows] = True
         picks = chosen.indices[mine]
         assert float(chosen.weights[mine].sum()) == sizes[c]
-        distance = explicit_distances(proxy)[rows][:, picks]
+        distance = explicit_distances(proxy)[rows.numpy()][:, picks.numpy()]
         # the one assigned is a nearest one
         stands = chosen.indices[chosen.assignment[rows]]
         served = np.array([np.linalg.norm(proxy[i] - proxy[j]) for i, j in zip(rows, stands, strict=True)])
         np.testing.assert_allclose(served, distance.min(1), atol=1e-6)
         assert set(stands.tolist()) <= set(picks.tolist())
         bound += distance.min(1).sum()
-        estimate += chosen.weights[mine].numpy() @ proxy[picks]
+        estimate += chosen.weights[mine].numpy() @ proxy[picks.numpy()]
         # in the order of their class's own greedy
-        alone = facility_location(torch.from_numpy(proxy[rows]), share)
+        alone = facility_location(torch.from_numpy(proxy[rows.numpy()]), share)
         assert chosen.gains[mine].tolist() == pytest.approx(alone.gains.tolist(), abs=1e-6)
     assert chosen.how["objective"] == pytest.approx(bound, abs=1e-6)
     assert np.linalg.norm(proxy[covered.numpy()].sum(0) - estimate) <= bound + 1e-9
@@ -207,7 +207,7 @@ def test_draws_in_proportion(draw, power):
     expected = torch.tensor(sequential_inclusion(p, 2))
     assert expected.tolist() == pytest.approx([0.8288, 0.6687, 0.3722, 0.1303], abs=1e-4)
     signals, labels = score_signals([x**power for x in p]), torch.zeros(4, dtype=torch.int64)
-    selector, g, runs = MaxLoss(draw=draw), torch.Generator().manual_seed(11), 20_000
+    selector, g, runs = MaxLoss(draw=draw), torch.Generator().manual_seed(11), 12_000
     picks = torch.cat([selector.choose(signals, labels, 2, g).indices for _ in range(runs)])
     found = torch.bincount(picks, minlength=4) / runs
     spread = (expected * (1 - expected) / runs).sqrt()
@@ -245,11 +245,9 @@ def test_coreset_of_two_classes_of_softmax_by_hand():
     assert chosen.gains.tolist() == pytest.approx([3.2527, 1.1314], abs=1e-4)
     assert chosen.weights.tolist() == [3, 2]
     assert chosen.assignment.tolist() == [0, 0, 0, 1, 1]
-    # the last layer's bias adds to all alike, features of 0 add nothing
-    assert select(signals, torch.zeros(5, dtype=torch.int64), Coreset("last-layer"), budget=2).weights.tolist() == [
-        3,
-        2,
-    ]
+    # features of 0 leave the bias alone, whose gradient is the residual
+    other = select(signals, torch.zeros(5, dtype=torch.int64), Coreset("last-layer"), budget=2)
+    assert other.weights.tolist() == [3, 2]
 
 
 @pytest.mark.parametrize("proxy", ["residual", "last-layer"])

@@ -22,13 +22,15 @@ from auglean.randomness import derive, isolated
 from auglean.selection import Coreset, MaxLoss, Random, Selection, Selector, WeightMode, count
 from auglean.selection import parse as parse_selectors
 from auglean.signals import collect
-from auglean.studies.folder import RunFolder, environment
+from auglean.studies.folder import RunFolder, describe_data, environment, fingerprint
 from auglean.studies.narration import Narrator
 from auglean.studies.statistics import gain_kept, interval, resampled_accuracies, seconds_to_reach, spread
-from auglean.training import ROLES, FitResult, Hooks, Recipe, Role, correct, fit, transformed
+from auglean.training import ROLES, FitResult, Hooks, Recipe, Role, correct, fit, new_network, transformed
 
 #: Images of the validation set that the accuracy curves are measured on, at most.
 CURVE_IMAGES = 2000
+#: Share of the validation gain at which a smaller budget is enough for the answer to speak of it.
+ENOUGH = 0.9
 #: Where accuracy is measured: the column of a history row.
 MEASURES = {"clean": "accuracy", "transformed": "accuracy_transformed"}
 
@@ -106,6 +108,21 @@ def default_policies(data: ImageSet) -> tuple[str, str]:
     if data.channels == 3:
         return "rand-m9-n2", f"crop{max(1, data.size[0] // 8)}-flip"
     return f"translate{max(1, data.size[0] // 10)}-rotate15", "none"
+
+
+def resolve_policies(policy: Policy | str | None, weak: Policy | str | None, data: ImageSet) -> tuple[Policy, Policy]:
+    """Give the strong and the weak policy, those that were not named being the default ones.
+
+    Raises:
+        InputError: If the strong one changes nothing.
+    """
+    strong, gentle = (
+        parse(default) if given is None else parse(given) if isinstance(given, str) else given
+        for given, default in zip((policy, weak), default_policies(data), strict=True)
+    )
+    if isinstance(strong, Identity):
+        raise InputError("The policy to judge is 'none'; give one that changes images, such as translate2-rotate15.")
+    return strong, gentle
 
 
 def arms_of(selectors: Sequence[Selector], budgets: Sequence[float | int], roles: Sequence[str]) -> list[Arm]:
@@ -189,11 +206,7 @@ def compare(
     ['weak', 'full', 'random', 'random-each-epoch', 'max-loss', 'coreset']
     """
     sets = _splits(data, test, validation, seed)
-    strong_name, weak_name = default_policies(sets.train)
-    strong = parse(strong_name) if policy is None else _policy(policy)
-    gentle = parse(weak_name) if weak is None else _policy(weak)
-    if isinstance(strong, Identity):
-        raise InputError("The policy to judge is 'none'; give one that changes images, such as translate2-rotate15.")
+    strong, gentle = resolve_policies(policy, weak, sets.train)
     roles = [role] if isinstance(role, str) else list(role)
     arms = arms_of(parse_selectors(selectors), budgets, [_role(name) for name in roles])
     if steps < 1 or seeds < 1:
@@ -220,7 +233,6 @@ def compare(
         narrator=narrator or Narrator(),
     )
     study.check()
-    fingerprint = "-".join(data.fingerprint[:8] for data in (sets.train, sets.validation, sets.test))
     config = {
         **(origin or {"data": sets.train.name}),
         "policy": strong.name,
@@ -235,23 +247,14 @@ def compare(
         "recipe": asdict(recipe),
     }
     if out is not None:
-        study.folder = RunFolder(out, config, fingerprint=fingerprint, resume=resume)
+        study.folder = RunFolder(out, config, fingerprint=fingerprint(sets), resume=resume)
     outcomes = study.run(arms, range(seed, seed + seeds))
     result = {
         "command": "compare",
         "version": environment()["auglean"],
         "config": config,
         "environment": environment(device or "cpu"),
-        "data": {
-            "name": sets.train.name,
-            "fingerprint": fingerprint,
-            "train": len(sets.train),
-            "validation": len(sets.validation),
-            "test": len(sets.test),
-            "skipped": sets.skipped,
-            "classes": list(sets.train.class_names),
-            "shape": list(sets.train.images.shape[1:]),
-        },
+        "data": describe_data(sets),
         **summarise(arms, outcomes, len(sets.train), steps),
     }
     if study.folder is not None:
@@ -287,10 +290,6 @@ def _splits(data: Any, test: Any, validation: Any, seed: int) -> Splits:
                 f"images {tuple(sets.train.images.shape[1:])} of {sets.train.classes}; they must agree."
             )
     return sets
-
-
-def _policy(policy: Policy | str) -> Policy:
-    return parse(policy) if isinstance(policy, str) else policy
 
 
 def _role(name: str) -> Role:
@@ -393,10 +392,7 @@ class _Study:
         if not isinstance(self.network, str):
             with isolated(derive(seed, "network")):
                 return self.network()
-        train = self.sets.train
-        mean, std = train.mean_std()
-        options = {"channels": train.channels, "classes": train.classes, "size": train.size}
-        return networks.create(self.network, mean=mean, std=std, seed=seed, **options)  # type: ignore[arg-type]
+        return new_network(self.network, self.sets.train, seed)
 
     def _outcome(self, result: FitResult) -> dict[str, Any]:
         hits = {name: correct(result.model, images) for name, images in self.judges.items()}
@@ -491,6 +487,20 @@ def _headline(final: Mapping[str, Mapping[str, float]]) -> str:
     return max(MEASURES, key=lambda measure: final[measure]["full"] - final[measure]["weak"])
 
 
+def _speaks(candidates: Sequence[Arm], rows: Mapping[str, Mapping[str, Any]], final: Mapping[str, float]) -> Arm:
+    """Choose, on validation, the arm that the answer speaks of.
+
+    The best one at the smallest budget that keeps `ENOUGH` of the gain, else the best one at the largest.
+    """
+    counts = sorted({rows[arm.key]["count"] for arm in candidates})
+    best = candidates[0]
+    for number in counts:
+        best = max((arm for arm in candidates if rows[arm.key]["count"] == number), key=lambda arm: final[arm.key])
+        if final[best.key] - final["weak"] >= ENOUGH * (final["full"] - final["weak"]):
+            break
+    return best
+
+
 def _answer(
     arms: Sequence[Arm],
     rows: Sequence[Mapping[str, Any]],
@@ -503,10 +513,9 @@ def _answer(
     column = MEASURES[headline]
     chosen = [arm for arm in arms if arm.selector and not isinstance(arm.selector, Random)]
     randoms = [arm for arm in arms if isinstance(arm.selector, Random)]
-    best = max(chosen or randoms, key=lambda arm: final[arm.key])
-    rival = max(
-        (arm for arm in randoms if (arm.budget, arm.role) == (best.budget, best.role)), key=lambda a: final[a.key]
-    )
+    best = _speaks(chosen or randoms, by_key, final)
+    peers = [arm for arm in randoms if (arm.budget, arm.role) == (best.budget, best.role)]
+    rival = max(peers, key=lambda arm: final[arm.key])
     weak, full, row = by_key["weak"][column], by_key["full"][column], by_key[best.key]
     low, high = interval(draws[best.key] - draws[rival.key])
     difference = row[column]["mean"] - by_key[rival.key][column]["mean"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from auglean.data import Splits
 from auglean.errors import InputError
 from auglean.files import write_json, write_text
 
@@ -145,6 +146,25 @@ def _whole(line: str) -> bool:
     except ValueError:
         return False  # the process was killed while it wrote this line
     return True
+
+
+def describe_data(sets: Splits) -> dict[str, Any]:
+    """Describe the images that a result was got with."""
+    return {
+        "name": sets.train.name,
+        "fingerprint": fingerprint(sets),
+        "train": len(sets.train),
+        "validation": len(sets.validation),
+        "test": len(sets.test),
+        "skipped": sets.skipped,
+        "classes": list(sets.train.class_names),
+        "shape": list(sets.train.images.shape[1:]),
+    }
+
+
+def fingerprint(sets: Splits) -> str:
+    """Mark the training, validation and test images: changes with any pixel, label or class name."""
+    return "-".join(data.fingerprint[:8] for data in (sets.train, sets.validation, sets.test))
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Training with selective augmentation: what an epoch holds, the loop, checkpoints and evaluation."""
 
 from auglean.training.augmenting import ROLES, AugmentSampler, AugmentSubset, Item, Plan, Role
+from auglean.training.building import load_network, new_network, save_network
 from auglean.training.evaluating import correct, transformed
 from auglean.training.fitting import Diverged, FitResult, Hooks, Interrupted, fit, weighted_loss
 from auglean.training.recipe import Recipe
@@ -19,6 +20,9 @@ __all__ = [
     "Role",
     "correct",
     "fit",
+    "load_network",
+    "new_network",
+    "save_network",
     "transformed",
     "weighted_loss",
 ]

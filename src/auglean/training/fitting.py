@@ -21,6 +21,7 @@ from auglean.randomness import derive, isolated
 from auglean.selection import Selection, Selector, WeightMode
 from auglean.signals import collect
 from auglean.training.augmenting import AugmentSampler, AugmentSubset, Plan, Role
+from auglean.training.building import new_network
 from auglean.training.checkpoints import load_checkpoint, save_checkpoint
 from auglean.training.clock import Clock
 from auglean.training.evaluating import correct
@@ -168,10 +169,7 @@ def fit(
         raise InputError(f"steps is {steps}; give 1 or more.")
     data.require_every_class()
     if isinstance(model, str):
-        mean, std = data.mean_std()
-        model = networks.create(
-            model, channels=data.channels, classes=data.classes, size=data.size, mean=mean, std=std, seed=seed
-        )
+        model = new_network(model, data, seed)
     place = torch.device(device) if device is not None else placement(model)[0]
     model.to(place)
     networks.check(model, channels=data.channels, classes=data.classes, size=data.size)

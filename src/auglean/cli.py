@@ -1,0 +1,150 @@
+"""The command line: reads the words, runs one of the commands, and turns what happens into an exit code.
+
+Exit codes: 0 done, 2 bad input (one sentence), 130 interrupted with the state saved.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auglean import commands
+from auglean.errors import InputError
+from auglean.training import Interrupted
+
+if TYPE_CHECKING:
+    from argparse import HelpFormatter
+
+    from jsonargparse import ArgumentParser
+
+#: Options that hold lists, written with commas.
+_LISTS = ("--selectors", "--budgets", "--role")
+#: Options that are on when they are named.
+_FLAGS = ("--skip_corrupt", "--resume", "--json")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "compare": commands.compare,
+    "fit": commands.fit,
+    "select": commands.select,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Words after the program's name; by default those that the process was given.
+
+    Returns:
+        The exit code.
+    """
+    words = _canonical(list(sys.argv[1:] if argv is None else argv))
+    if not words:
+        words = ["--help"]
+    try:
+        name, values = _parse(words)
+        COMMANDS[name](**values)
+    except InputError as error:
+        return _refuse(str(error))
+    except (Interrupted, KeyboardInterrupt) as error:
+        told = f"Interrupted ({error})" if str(error) else "Interrupted before the run began; nothing was written"
+        print(f"{told}.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(words: list[str]) -> tuple[str, dict[str, Any]]:
+    """Give the command and its arguments."""
+    from jsonargparse import ArgumentError
+
+    parser = _parser()
+    try:
+        ready = parser.instantiate_classes(parser.parse_args(_with_stored_options(words)))
+    except (ArgumentError, TypeError) as error:
+        raise InputError(_plain(str(error))) from error
+    name = ready["subcommand"]
+    values = ready[name].as_dict()
+    values.pop("config", None)
+    return name, values
+
+
+def _parser() -> ArgumentParser:
+    from jsonargparse import ArgumentParser as Base
+
+    from auglean import __version__
+
+    class ArgumentParser(Base):
+        def format_help(self, formatter: HelpFormatter | None = None) -> str:
+            """Write options with dashes, as they are commonly typed."""
+            text = re.sub(r"--[a-z_.]+", lambda match: match[0].replace("_", "-"), super().format_help(formatter))
+            return text.replace(" {true,false}", "").replace("[ITEM,...]", "A,B,…")
+
+    parser = ArgumentParser(
+        prog="auglean",
+        description="Augment what matters: which images are worth augmenting, and whether it paid.",
+        version=__version__,
+        exit_on_error=False,
+    )
+    commands = parser.add_subcommands(required=True, metavar="COMMAND")
+    for name, function in COMMANDS.items():
+        command = ArgumentParser(description=_description(function), exit_on_error=False)
+        command.add_argument("--config", action="config", help="A config.yaml of an earlier run; options after it win.")
+        command.add_function_arguments(function, as_group=False)
+        commands.add_subcommand(name, command, help=_description(function).split("\n")[0])
+    return parser
+
+
+def _description(function: Callable[..., None]) -> str:
+    return re.sub(r"\n\s+", "\n", (function.__doc__ or "").split("Args:")[0]).strip()
+
+
+def _canonical(words: list[str]) -> list[str]:
+    """Write words as the parser wants them: `--a_b`, `--list [1,2]`, `--flag=true`."""
+    result: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        name = "--" + name[2:].replace("-", "_") if name.startswith("--") else name
+        last = result[-1] if result else ""
+        if not name.startswith("--"):
+            if last in (f"{flag}=true" for flag in _FLAGS) and word.lower() in ("true", "false"):
+                result[-1] = last.removesuffix("true") + word.lower()
+            else:
+                result.append(f"[{word}]" if last in _LISTS and not word.startswith("[") else word)
+        elif equals:
+            result.append(f"{name}=[{value}]" if name in _LISTS and not value.startswith("[") else f"{name}={value}")
+        else:
+            result.append(f"{name}=true" if name in _FLAGS else name)
+    return result
+
+
+def _with_stored_options(words: list[str]) -> list[str]:
+    """Put the options of the run to resume before those that were given."""
+    if "--resume=true" not in words or "--config" in words:
+        return words
+    given = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--out"]
+    given += [word.partition("=")[2] for word in words if word.startswith("--out=")]
+    if not given:
+        raise InputError("--resume was given without a folder; say which run to go on with by --out DIR.")
+    from auglean.studies.folder import CONFIG, check_folder
+
+    check_folder(given[0], resume=True)
+    return [words[0], "--config", str(Path(given[0]) / CONFIG), *words[1:]]
+
+
+def _plain(message: str) -> str:
+    """Bring the parser's message to one sentence in the words of the user."""
+    message = " ".join(message.split())
+    wrong = re.search(r'(?:Parser key|Option) "([\w.]+)": .*?Expected (?:a|an) (.*?)\. Got value: (.*)', message)
+    if wrong:
+        kind = re.sub(r"<class '(\w+)'>", r"\1", wrong[2])
+        return f"--{wrong[1].replace('_', '-')} is {wrong[3]}, expected {kind}; see --help."
+    return f"{message.rstrip('.')}; see --help."
+
+
+def _refuse(sentence: str) -> int:
+    print(f"auglean: {sentence}", file=sys.stderr)
+    return 2

@@ -1,0 +1,329 @@
+"""The commands: each a thin face of the Python call of the same name, whose docstring is its `--help`."""
+
+from __future__ import annotations
+
+import json as json_module
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from auglean.errors import InputError
+from auglean.training import Recipe
+
+if TYPE_CHECKING:
+    from auglean.data import Splits
+    from auglean.studies import Narrator
+
+
+def compare(
+    data: str = "digits",
+    policy: str | None = None,
+    weak: str | None = None,
+    network: str = "cnn",
+    selectors: list[str] = ["max-loss", "coreset"],  # noqa: B006 (only read)
+    budgets: list[int | float] = [0.1, 0.3],  # noqa: B006
+    role: list[str] = ["full+subset"],  # noqa: B006
+    weights: Literal["sampled", "raw", "mean1", "none"] = "sampled",
+    steps: int = 600,
+    seeds: int = 3,
+    seed: int = 0,
+    every: int = 5,
+    start: int = 0,
+    eval_every: int | None = None,
+    recipe: Recipe = Recipe(),  # noqa: B008 (frozen)
+    size: int | None = None,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    skip_corrupt: bool = False,
+    device: str | None = None,
+    out: str | None = None,
+    resume: bool = False,
+    json: bool = False,
+) -> None:
+    """Is it worth augmenting every image? Compare choices of whom to augment, at equal steps and seeds.
+
+    Trains one network per arm and seed: weak augmentation only, everything augmented, and for each budget a
+    random choice (drawn once, and re-drawn each epoch: always among them) and the selectors. Prints a table and
+    writes a run folder with config.yaml, metrics.jsonl, result.json, selections/ and report.html.
+
+    Args:
+        data: "digits", a folder with one folder per class, a Parquet file or a folder of them, "torchvision:NAME",
+            or a data set on the Hugging Face hub.
+        policy: Augmentation to judge, such as translate2-rotate15, rand-m9-n2, augmix-m3-w3, trivial, cutout8.
+            Default: translate and rotate for grey images, rand-m9-n2 for colour.
+        weak: Light augmentation of every image in every arm. Default: none for grey, crop and flip for colour.
+        network: cnn, mlp, lenet, convnet, resnet20, resnet32, resnet56, wrn-28-10, or timm:NAME.
+        selectors: Comma-separated: max-loss, max-loss-proportional, max-loss-inverse, coreset, coreset-last-layer.
+        budgets: Comma-separated: fractions of the training images (0.1,0.3) or counts (100,300).
+        role: Comma-separated: full+subset (all originals and copies of the chosen), subset+subset (the chosen and
+            their copies), random+subset (random originals and copies of the chosen), subset (the chosen, weak only).
+        weights: How the weights of a choice enter: sampled (copies in proportion), raw, mean1, none.
+        steps: Optimiser steps of every run.
+        seeds: Runs per arm.
+        seed: The first seed.
+        every: Epochs between choices.
+        start: Epoch of the first choice.
+        eval_every: Steps between validation accuracies. Default: a twentieth of the steps.
+        recipe: Options of stochastic gradient descent.
+        size: Resize images to size × size.
+        limit: Train on at most so many images, drawn at random, class by class.
+        test_limit: Test on at most so many images.
+        skip_corrupt: Leave unreadable images out, and count them, in place of stopping at the first.
+        device: Where to train, such as cpu or cuda. Default: a GPU if there is one.
+        out: Run folder. Default: runs/compare-DATA, numbered.
+        resume: Go on with the stopped run in the folder --out; its options are taken from there.
+        json: Print result.json on stdout in place of the table; progress goes to stderr.
+    """
+    from auglean import reports, studies
+
+    folder, sets, origin = _begin("compare", data, seed, size, limit, test_limit, skip_corrupt, out, resume)
+    with _stoppable() as narrator:
+        found = studies.compare(
+            sets,
+            policy=policy,
+            weak=weak,
+            network=network,
+            selectors=selectors,
+            budgets=budgets,
+            role=role,
+            weights=weights,
+            steps=steps,
+            seeds=seeds,
+            seed=seed,
+            recipe=recipe,
+            every=every,
+            start=start,
+            eval_every=eval_every,
+            device=_device(device),
+            out=folder,
+            resume=resume,
+            origin=origin,
+            narrator=narrator,
+        )
+    page = reports.write(found)
+    if json:
+        _print_json(found.result)
+    else:
+        _print(reports.comparison_table(found.result))
+        _print(found.answer)
+    _tell(f"Report: {page}")
+
+
+def fit(
+    data: str = "digits",
+    policy: str | None = None,
+    weak: str | None = None,
+    network: str = "cnn",
+    selector: str | None = None,
+    budget: int | float | None = None,
+    role: Literal["full+subset", "subset+subset", "random+subset", "subset"] = "full+subset",
+    weights: Literal["sampled", "raw", "mean1", "none"] = "sampled",
+    steps: int = 600,
+    seed: int = 0,
+    every: int = 5,
+    start: int = 0,
+    eval_every: int | None = None,
+    recipe: Recipe = Recipe(),  # noqa: B008
+    size: int | None = None,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    skip_corrupt: bool = False,
+    device: str | None = None,
+    out: str | None = None,
+    resume: bool = False,
+    json: bool = False,
+) -> None:
+    """Train one network, augmenting the chosen images only, and test it once.
+
+    Writes a run folder with config.yaml, metrics.jsonl, result.json, selections/ and model.safetensors.
+
+    Args:
+        data: As of `auglean compare`.
+        policy: Augmentation of the chosen. Default: translate and rotate for grey images, rand-m9-n2 for colour.
+        weak: Light augmentation of every image. Default: none for grey, crop and flip for colour.
+        network: cnn, mlp, lenet, convnet, resnet20, resnet32, resnet56, wrn-28-10, or timm:NAME.
+        selector: random, random-each-epoch, max-loss, coreset, … Default: every image is augmented.
+        budget: Fraction (0.1) or count (100) of images to choose; needed with a selector.
+        role: What the originals are; see `auglean compare`.
+        weights: How the weights of a choice enter; see `auglean compare`.
+        steps: Optimiser steps.
+        seed: Fixes everything that is drawn.
+        every: Epochs between choices.
+        start: Epoch of the first choice.
+        eval_every: Steps between validation accuracies. Default: a tenth of the steps.
+        recipe: Options of stochastic gradient descent.
+        size: Resize images to size × size.
+        limit: Train on at most so many images, drawn at random, class by class.
+        test_limit: Test on at most so many images.
+        skip_corrupt: Leave unreadable images out, and count them, in place of stopping at the first.
+        device: Where to train, such as cpu or cuda. Default: a GPU if there is one.
+        out: Run folder. Default: runs/fit-DATA, numbered.
+        resume: Go on with the stopped run in the folder --out; its options are taken from there.
+        json: Print result.json on stdout; progress goes to stderr.
+    """
+    from auglean import studies
+
+    folder, sets, origin = _begin("fit", data, seed, size, limit, test_limit, skip_corrupt, out, resume)
+    with _stoppable() as narrator:
+        found = studies.fit_once(
+            sets,
+            out=folder,
+            policy=policy,
+            weak=weak,
+            network=network,
+            selector=selector,
+            budget=budget,
+            role=role,
+            weights=weights,
+            steps=steps,
+            seed=seed,
+            every=every,
+            start=start,
+            eval_every=eval_every,
+            recipe=recipe,
+            device=_device(device),
+            resume=resume,
+            origin=origin,
+            narrator=narrator,
+        )
+    if json:
+        _print_json(found)
+    else:
+        seconds = ", ".join(f"{phase} {value:.1f} s" for phase, value in found["seconds"].items())
+        _print(
+            f"Test accuracy {found['accuracy']:.4f}, transformed {found['accuracy_transformed']:.4f}; "
+            f"{found['images_augmented']} images augmented in {found['steps']} steps; {seconds}."
+        )
+    _tell(f"Run folder: {folder}")
+
+
+def select(
+    model: str,
+    data: str = "digits",
+    selector: str = "coreset",
+    budget: int | float = 0.1,
+    seed: int = 0,
+    size: int | None = None,
+    limit: int | None = None,
+    skip_corrupt: bool = False,
+    device: str | None = None,
+    out: str | None = None,
+    json: bool = False,
+) -> None:
+    """Choose the images worth augmenting, by a network that `auglean fit` trained.
+
+    Args:
+        model: The model.safetensors of a run.
+        data: As of `auglean compare`; the training images are chosen from.
+        selector: random, max-loss, coreset, …
+        budget: Fraction (0.1) or count (100) of images to choose.
+        seed: Fixes what is drawn, and how images are cut into training, validation and test sets.
+        size: Resize images to size × size.
+        limit: Choose from at most so many images, as `auglean fit` with the same limit trains on.
+        skip_corrupt: Leave unreadable images out, and count them, in place of stopping at the first.
+        device: Where the network runs. Default: a GPU if there is one.
+        out: File for the selection (JSON). Default: selection.json in the folder of the model.
+        json: Print the selection on stdout.
+    """
+    from auglean import selection
+    from auglean.data import splits
+    from auglean.signals import collect
+    from auglean.training import load_network
+
+    chooser = selection.parse(selector)[0]
+    network = load_network(model)
+    target = Path(out) if out else Path(model).with_name("selection.json")
+    if target.exists():
+        raise InputError(f"{target} exists; give another file as --out.")
+    train = splits(data, seed=seed, size=size, limit=limit, skip_corrupt=skip_corrupt).train
+    selection.count(budget, len(train))
+    signals = collect(network, train, device=_device(device))
+    chosen = selection.select(signals, train.labels, chooser, budget=budget, seed=seed)
+    chosen = chosen.with_(how={**chosen.how, "data": train.name, "fingerprint": train.fingerprint})
+    chosen.save(target)
+    if json:
+        _print_json(chosen.to_dict())
+    else:
+        _print(repr(chosen))
+    _tell(f"Selection: {target}")
+
+
+def _begin(
+    command: str,
+    data: str,
+    seed: int,
+    size: int | None,
+    limit: int | None,
+    test_limit: int | None,
+    skip_corrupt: bool,
+    out: str | None,
+    resume: bool,
+) -> tuple[Path, Splits, dict[str, Any]]:
+    """Check the run folder, then read the images; give also how they were asked for."""
+    from auglean.data import splits
+    from auglean.studies.folder import check_folder
+
+    folder = Path(out) if out else _free_folder(command, data)
+    check_folder(folder, resume=resume)
+    sets = splits(data, seed=seed, size=size, limit=limit, test_limit=test_limit, skip_corrupt=skip_corrupt)
+    origin = {"data": data, "size": size, "limit": limit, "test_limit": test_limit, "skip_corrupt": skip_corrupt}
+    return folder, sets, origin
+
+
+@contextmanager
+def _stoppable() -> Iterator[Narrator]:
+    """Turn the first Ctrl-C into a wish to stop after the step that runs; a second one stops at once."""
+    from auglean.studies import Narrator
+
+    narrator = Narrator(lines=True)
+
+    def ask(number: int, frame: Any) -> None:
+        narrator.stopping = True
+        signal.signal(signal.SIGINT, before)
+        print("Stopping after this step; Ctrl-C again stops at once.", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield narrator
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _device(name: str | None) -> str:
+    """Give the device that was named, or a GPU if there is one."""
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"The device {name!r} cannot be used here; leave --device out, or give cpu.") from error
+    return name
+
+
+def _free_folder(command: str, data: str) -> Path:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(data).stem or "data").strip("-") or "data"
+    numbers = iter(range(2, 1_000_000))
+    folder = Path("runs") / f"{command}-{stem}"
+    while folder.exists():
+        folder = Path("runs") / f"{command}-{stem}-{next(numbers)}"
+    return folder
+
+
+def _print(what: Any) -> None:
+    from rich.console import Console
+
+    Console().print(what, highlight=False, markup=False)
+
+
+def _print_json(result: Any) -> None:
+    sys.stdout.write(json_module.dumps(result, allow_nan=False) + "\n")
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
