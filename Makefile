@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup demo test lint format bench tables clean
 
 setup: $(READY)
 
@@ -32,6 +32,9 @@ bench: setup
 	$(BIN)/python benchmarks/collect.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/policies.py
+
+tables: setup
+	$(BIN)/python benchmarks/tables.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

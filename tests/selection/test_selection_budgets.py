@@ -56,6 +56,7 @@ def test_counts_by_hand(budget, k):
             "proportional",
             [3, 1, 1],
         ),  # quotas 3, 1.5, .5: tied remainders go to class 1, then one is due
+        (5, [30, 60, 10], "proportional", [1, 3, 1]),  # the one above its quota gives, not the largest
         (4, [1000, 1, 1, 1], "proportional", [1, 1, 1, 1]),
         (2, [1000, 1, 1, 1], "proportional", [2, 0, 0, 0]),
         (6, [0, 4, 0, 2], "proportional", [0, 4, 0, 2]),

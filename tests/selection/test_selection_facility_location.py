@@ -286,6 +286,14 @@ def test_a_constant_added_changes_only_the_first_gain(similarity, offset, data):
     assert float(other.gains[0] - one.gains[0]) == offset * len(similarity)
 
 
+def test_a_large_constant_costs_the_gains_no_digits():
+    similarity = torch.from_numpy(np.random.default_rng(8).integers(0, 1024, (40, 40)) / 1024)
+    one = facility_location(None, 30, similarity=similarity)
+    other = facility_location(None, 30, similarity=similarity + 2.0**42)  # still exact, entry by entry
+    assert torch.equal(one.indices, other.indices)
+    assert torch.equal(one.gains[1:], other.gains[1:])
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_rotation_and_translation_change_nothing(seed):
     rng = np.random.default_rng(seed)

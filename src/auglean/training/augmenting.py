@@ -74,7 +74,7 @@ class Plan:
         return [Item(*row) for row in zip(*columns, strict=True)]
 
 
-class AugmentSubset(Dataset[tuple[Tensor, int, float]]):
+class AugmentSubset(Dataset[tuple[Tensor, int, Tensor]]):
     """Gives originals, and augmented copies of the chosen, as `(image, label, weight)`.
 
     A view of a data set without state of its own: it is indexed by the `Item`s of an `AugmentSampler`, so
@@ -90,8 +90,8 @@ class AugmentSubset(Dataset[tuple[Tensor, int, float]]):
     >>> data = load("digits")
     >>> train = AugmentSubset(data, "rotate15")
     >>> image, label, weight = train[Item(id=7, copy=1, weight=2.0, epoch=0)]
-    >>> image.shape, weight
-    (torch.Size([1, 8, 8]), 2.0)
+    >>> image.shape, label, weight
+    (torch.Size([1, 8, 8]), 9, tensor(2.))
     """
 
     def __init__(self, data: Any, policy: Policy | str, *, weak: Policy | str = "none", seed: int = 0) -> None:
@@ -103,16 +103,17 @@ class AugmentSubset(Dataset[tuple[Tensor, int, float]]):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, item: Item | int) -> tuple[Tensor, int, float]:
+    def __getitem__(self, item: Item | int) -> tuple[Tensor, int, Tensor]:
         return self.__getitems__([item])[0]
 
-    def __getitems__(self, items: Sequence[Item | int]) -> list[tuple[Tensor, int, float]]:
+    def __getitems__(self, items: Sequence[Item | int]) -> list[tuple[Tensor, int, Tensor]]:
         """Make a batch at once; `torch.utils.data.DataLoader` calls this."""
         rows = [item if isinstance(item, tuple) else Item(item, 0, 1.0, 0) for item in items]
         ids, copy, weight, epoch = zip(*rows, strict=True)
         plan = Plan(torch.tensor(ids), torch.tensor(copy), torch.tensor(weight), torch.tensor(epoch))
         x, y = self.render(plan)
-        return list(zip(x, y.tolist(), weight, strict=True))
+        # weights as tensors: a loader would make plain floats float64
+        return list(zip(x, y.tolist(), plan.weight, strict=True))
 
     def render(
         self,
