@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/auglean compare --data digits --steps 400
+	$(BIN)/auglean compare --data digits --budgets 0.1,0.3 --steps 400
 
 test: setup
 	$(BIN)/python -m pytest -n auto

@@ -27,7 +27,7 @@ def compare(
     weak: str | None = None,
     network: str = "cnn",
     selectors: list[str] = ["max-loss", "coreset"],  # noqa: B006 (only read)
-    budgets: list[int | float] = [0.1, 0.3],  # noqa: B006
+    budgets: list[int | float] = [0.1],  # noqa: B006
     role: list[str] = ["full+subset"],  # noqa: B006
     weights: Literal["sampled", "raw", "mean1", "none"] = "sampled",
     steps: int = 600,

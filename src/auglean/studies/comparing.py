@@ -28,7 +28,7 @@ from auglean.studies.statistics import gain_kept, interval, resampled_accuracies
 from auglean.training import ROLES, FitResult, Hooks, Recipe, Role, correct, fit, new_network, transformed
 
 #: Images of the validation set that the accuracy curves are measured on, at most.
-CURVE_IMAGES = 2000
+CURVE_IMAGES = 1000
 #: Share of the validation gain at which a smaller budget is enough for the answer to speak of it.
 ENOUGH = 0.9
 #: Where accuracy is measured: the column of a history row.
@@ -327,6 +327,7 @@ class _Study:
             MEASURES["clean"]: curve,
             MEASURES["transformed"]: transformed(curve, self.strong, seed=derive(0, "validation")),
         }
+        self.first_seed = seeds[0]
         outcomes: dict[str, list[dict[str, Any]]] = {arm.key: [] for arm in arms}
         with self.narrator.telling(len(arms) * len(seeds), self.options["steps"]):
             for seed in seeds:
@@ -353,7 +354,7 @@ class _Study:
                     {"job": job, "arm": arm.name, "budget": arm.budget, "role": arm.role, "seed": seed, **values}
                 )
 
-        if folder is not None and not folder.checkpoint.exists():
+        if folder is not None and not folder.checkpoint(job).exists():
             folder.forget(job, after=-1)
         with self.narrator.job(job):
             result = fit(
@@ -368,7 +369,7 @@ class _Study:
                 recipe=self.recipe,
                 validation=self.curve,
                 diagnose=True,
-                checkpoint=None if folder is None else folder.checkpoint,
+                checkpoint=None if folder is None else folder.checkpoint(job),
                 resume=folder is not None,
                 hooks=Hooks(
                     row=row,
@@ -381,7 +382,7 @@ class _Study:
             )
             outcome = self._outcome(result)
             if folder is not None:
-                if arm.selector is not None and arm.selector.needs_signals:
+                if arm.selector is not None and arm.selector.needs_signals and seed == self.first_seed:
                     self._keep_signals(folder, job, result)
                 folder.finish(job, outcome)
         return outcome
@@ -406,7 +407,7 @@ class _Study:
         }
 
     def _keep_signals(self, folder: RunFolder, job: str, result: FitResult) -> None:
-        """Keep how often each example was chosen and its final loss, for the contact sheets."""
+        """Keep how often each example was chosen and its final loss, for the contact sheets; one seed will do."""
         times = torch.zeros(len(self.sets.train), dtype=torch.int64)
         for path in sorted(folder.selections(job).glob("epoch*.json")):
             times[json.loads(path.read_text())["indices"]] += 1

@@ -68,10 +68,9 @@ class RunFolder:
         """The file of rows."""
         return self.path / "metrics.jsonl"
 
-    @property
-    def checkpoint(self) -> Path:
-        """The state of the job that runs."""
-        return self.path / "checkpoint" / "running.safetensors"
+    def checkpoint(self, job: str) -> Path:
+        """The file of the state of a job that runs."""
+        return self._job(job).with_suffix(".safetensors")
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row to `metrics.jsonl`."""
@@ -92,7 +91,7 @@ class RunFolder:
     def finish(self, job: str, outcome: Mapping[str, Any]) -> None:
         """Keep the outcome of a job, and drop its state."""
         write_json(self._job(job), outcome)
-        self.checkpoint.unlink(missing_ok=True)
+        self.checkpoint(job).unlink(missing_ok=True)
 
     def _job(self, job: str) -> Path:
         return self.path / "checkpoint" / f"{job.replace('/', '_')}.json"

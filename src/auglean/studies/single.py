@@ -84,12 +84,13 @@ def fit_once(
         "recipe": asdict(recipe),
     }
     folder = RunFolder(out, config, fingerprint=fingerprint(sets), resume=resume)
+    checkpoint = folder.checkpoint("fit")
     curve = part(sets.validation, CURVE_IMAGES, seed=0)
 
     def selected(epoch: int, chosen: Selection) -> None:
         chosen.save(folder.selections("fit") / f"epoch{epoch:04d}.json")
 
-    if not folder.checkpoint.exists():
+    if not checkpoint.exists():
         folder.forget("fit", after=-1)
     with narrator.telling(1, steps), narrator.job("fit"):
         result = fit(
@@ -103,7 +104,7 @@ def fit_once(
             seed=seed,
             recipe=recipe,
             validation=curve,
-            checkpoint=folder.checkpoint,
+            checkpoint=checkpoint,
             resume=True,
             hooks=Hooks(
                 row=lambda row: folder.log({"job": "fit", **row}),
@@ -132,5 +133,5 @@ def fit_once(
     about = {"network": network, "channels": sets.train.channels, "size": sets.train.size}
     save_network(folder.path / "model.safetensors", result.model, {**about, "classes": sets.train.classes})
     folder.write_result(found)
-    folder.checkpoint.unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return found
