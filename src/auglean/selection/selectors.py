@@ -5,6 +5,7 @@ To add one: subclass `Selector`, set `name`, implement `choose`, and list it in 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -94,9 +95,10 @@ def select(
     if signals is not None and len(signals.loss) != len(labels):
         raise InputError(f"Signals of {len(signals.loss)} examples do not fit {len(labels)} labels; collect them anew.")
     chosen = selector.choose(signals, labels, k, generator(seed, "select", selector.name))
-    error = None
+    error: float | None = None
     if signals is not None:
         error = gradient_error(signals.residual, chosen.indices, chosen.weights, feature=signals.feature)
+        error = error if math.isfinite(error) else None  # infinite where the full gradient is exactly zero
     options = asdict(selector)
     return chosen.with_(
         gradient_error=error,

@@ -6,6 +6,7 @@ so can any training loop with a `torch.utils.data.DataLoader`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
@@ -252,7 +253,9 @@ class AugmentSampler(Sampler[Item]):
         if signals is not None:
             copies, weight = effective_weights(chosen, self.weights, seed=self.seed, epoch=self.epoch)
             error = gradient_error(signals.residual, chosen.indices, copies * weight, feature=signals.feature)
-            chosen = chosen.with_(gradient_error=error, how={**chosen.how, "weights": self.weights})
+            chosen = chosen.with_(
+                gradient_error=error if math.isfinite(error) else None, how={**chosen.how, "weights": self.weights}
+            )
         self.selection = chosen
         return chosen
 

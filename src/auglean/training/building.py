@@ -24,8 +24,7 @@ def new_network(name: str, data: ImageSet, seed: int) -> nn.Module:
 
 def save_network(path: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
     """Write the weights of a network and what is needed to make it again."""
-    tensors = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    write_tensors(path, tensors, about)
+    write_tensors(path, model.state_dict(), about)
 
 
 def load_network(path: str | Path) -> nn.Module:

@@ -22,8 +22,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_initialized():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    # safetensors refuses two names for one memory (tied weights)
-    write_tensors(path, {name: value.detach().clone() for name, value in tensors.items()}, state)
+    write_tensors(path, tensors, state)
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
