@@ -5,7 +5,7 @@ Which images are worth augmenting, what that does to training, and whether it pa
 
 from importlib.metadata import version as _version
 
-from auglean import data, networks, policies, selection, signals, studies, training
+from auglean import data, networks, policies, reports, selection, signals, studies, training
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
 from auglean.policies import Policy, as_policy
@@ -39,6 +39,7 @@ __all__ = [
     "load",
     "networks",
     "policies",
+    "reports",
     "select",
     "selection",
     "signals",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,24 @@ from auglean.policies import Identity, Policy, parse
 from auglean.randomness import derive, isolated
 from auglean.selection import Coreset, MaxLoss, Random, Selection, Selector, WeightMode, count
 from auglean.selection import parse as parse_selectors
+from auglean.selection.selectors import SELECTORS
 from auglean.signals import collect
 from auglean.studies.folder import RunFolder, describe_data, environment, fingerprint
 from auglean.studies.narration import Narrator
 from auglean.studies.statistics import gain_kept, interval, resampled_accuracies, seconds_to_reach, spread
-from auglean.training import ROLES, FitResult, Hooks, Recipe, Role, correct, fit, new_network, transformed
+from auglean.training import (
+    ROLES,
+    AugmentSampler,
+    FitResult,
+    Hooks,
+    Recipe,
+    Role,
+    correct,
+    fit,
+    new_network,
+    transformed,
+)
+from auglean.training.fitting import check_agree, check_options
 
 #: Images of the validation set that the accuracy curves are measured on, at most.
 CURVE_IMAGES = 1000
@@ -131,12 +144,23 @@ def arms_of(selectors: Sequence[Selector], budgets: Sequence[float | int], roles
     Random, drawn once and re-drawn each epoch, is always among them: a choice is worth what it adds to chance.
     """
     chosen: list[Selector] = [Random(), Random(redraw=True)]
-    chosen += [selector for selector in selectors if selector not in chosen]
+    for selector in selectors:
+        if selector not in chosen:
+            chosen.append(selector)
     arms = [Arm("weak"), Arm("full")]
-    for role in roles:
-        for budget in budgets:
-            arms += [Arm(selector.label, role, selector, budget) for selector in chosen]
+    for role in dict.fromkeys(roles):
+        for budget in {str(budget): budget for budget in budgets}.values():  # 1 is a count and 1.0 is all of them
+            arms += [Arm(_name(selector), role, selector, budget) for selector in chosen]
     return arms
+
+
+def _name(selector: Selector) -> str:
+    """Name a selector by its label, and by the options that the label does not tell."""
+    if SELECTORS.get(selector.label) == selector:
+        return selector.label
+    options = [item for item in fields(selector) if getattr(selector, item.name) != item.default]
+    told = ",".join(f"{item.name}={getattr(selector, item.name)}" for item in options)
+    return f"{selector.label}({told})" if told else selector.label
 
 
 def compare(
@@ -205,16 +229,19 @@ def compare(
     >>> [arm["name"] for arm in table.arms]
     ['weak', 'full', 'random', 'random-each-epoch', 'max-loss', 'coreset']
     """
+    if resume and out is None:
+        raise InputError("There is no run to resume without its folder; give that as out.")
+    check_options(steps=steps, eval_every=eval_every, device=device)
+    if seeds < 1:
+        raise InputError(f"seeds is {seeds}; give 1 or more.")
+    if not len(budgets):
+        raise InputError("No budget was given; give at least one, such as 0.1.")
     sets = _splits(data, test, validation, seed)
     strong, gentle = resolve_policies(policy, weak, sets.train)
     roles = [role] if isinstance(role, str) else list(role)
-    arms = arms_of(parse_selectors(selectors), budgets, [_role(name) for name in roles])
-    if steps < 1 or seeds < 1:
-        raise InputError(f"steps is {steps} and seeds is {seeds}; give at least 1 of each.")
-    if not budgets:
-        raise InputError("No budget was given; give at least one, such as 0.1.")
     for budget in budgets:
         count(budget, len(sets.train))
+    arms = arms_of(parse_selectors(selectors), budgets, [_role(name) for name in roles])
     recipe = recipe or Recipe()
     study = _Study(
         sets=sets,
@@ -232,13 +259,13 @@ def compare(
         },
         narrator=narrator or Narrator(),
     )
-    study.check()
+    study.check(arms)
     config = {
         **(origin or {"data": sets.train.name}),
         "policy": strong.name,
         "weak": gentle.name,
-        "network": network if isinstance(network, str) else type(network).__name__,
-        "selectors": [arm.name for arm in arms if arm.selector and arm.budget == budgets[0] and arm.role == roles[0]],
+        "network": network if isinstance(network, str) else getattr(network, "__name__", type(network).__name__),
+        "selectors": list(dict.fromkeys(arm.name for arm in arms if arm.selector)),
         "budgets": list(budgets),
         "role": roles,
         "seeds": seeds,
@@ -266,7 +293,11 @@ def compare(
 def _splits(data: Any, test: Any, validation: Any, seed: int) -> Splits:
     """Give the three sets, cutting those that are missing from the training images."""
     if isinstance(data, Splits):
-        sets = data
+        sets = replace(
+            data,
+            validation=data.validation if validation is None else load(validation),
+            test=data.test if test is None else load(test),
+        )
     elif isinstance(data, str | Path) and test is None and validation is None:
         from auglean.data import splits
 
@@ -282,13 +313,8 @@ def _splits(data: Any, test: Any, validation: Any, seed: int) -> Splits:
             ready.update(zip(missing, parts, strict=True))
         sets = Splits(train, ready["validation"], ready["test"])
     sets.train.require_every_class()
-    for name in ("validation", "test"):
-        other: ImageSet = getattr(sets, name)
-        if other.images.shape[1:] != sets.train.images.shape[1:] or other.classes > sets.train.classes:
-            raise InputError(
-                f"The {name} images are {tuple(other.images.shape[1:])} of {other.classes} classes, the training "
-                f"images {tuple(sets.train.images.shape[1:])} of {sets.train.classes}; they must agree."
-            )
+    check_agree(sets.train, sets.validation, "validation")
+    check_agree(sets.train, sets.test, "test")
     return sets
 
 
@@ -311,10 +337,21 @@ class _Study:
     narrator: Narrator
     folder: RunFolder | None = None
 
-    def check(self) -> None:
+    def check(self, arms: Sequence[Arm]) -> None:
         """Raise what a run would raise later, before anything is written."""
         train = self.sets.train
         networks.check(self._model(0), channels=train.channels, classes=train.classes, size=train.size)
+        for policy in (self.weak, self.strong):
+            transformed(part(train, 2), policy)
+        for arm in arms:
+            AugmentSampler(
+                train,
+                selector=arm.selector,
+                budget=arm.budget,
+                every=self.options["every"],
+                start=self.options["start"],
+                weights=self.options["weights"],
+            )
 
     def run(self, arms: Sequence[Arm], seeds: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
         """Give the outcome of each arm and seed. Seeds are the outer loop: a stopped run holds whole comparisons."""
@@ -392,7 +429,10 @@ class _Study:
             return copy.deepcopy(self.network)
         if not isinstance(self.network, str):
             with isolated(derive(seed, "network")):
-                return self.network()
+                made = self.network()
+            if not isinstance(made, nn.Module):
+                raise InputError(f"The function for the network gave {made!r:.80}; let it give an nn.Module.")
+            return made
         return new_network(self.network, self.sets.train, seed)
 
     def _outcome(self, result: FitResult) -> dict[str, Any]:

@@ -57,8 +57,9 @@ class RunFolder:
             if mark.exists() and mark.read_text() != fingerprint:
                 raise InputError(f"The data are not those that the run in {self.path} began with; start a new run.")
         else:
+            text = _yaml(config)
             write_text(mark, fingerprint)
-            write_text(self.path / CONFIG, _yaml(config))
+            write_text(self.path / CONFIG, text)
         self._rows: list[dict[str, Any]] = []
         if resume and self.metrics.exists():
             self._rows = [json.loads(line) for line in self.metrics.read_text().splitlines() if _whole(line)]
@@ -136,7 +137,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
 def _yaml(config: Mapping[str, Any]) -> str:
     import yaml
 
-    return str(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    plain = json.loads(json.dumps(config))  # a numpy float, say, becomes a number
+    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 def _whole(line: str) -> bool:

@@ -10,15 +10,14 @@ from typing import Any
 from auglean import networks
 from auglean.data import Splits
 from auglean.data.splitting import part
-from auglean.errors import InputError
 from auglean.policies import Policy
 from auglean.randomness import derive
-from auglean.selection import Selection, count
-from auglean.selection import parse as parse_selectors
+from auglean.selection import Selection
 from auglean.studies.comparing import CURVE_IMAGES, resolve_policies
 from auglean.studies.folder import RunFolder, describe_data, environment, fingerprint
 from auglean.studies.narration import Narrator
-from auglean.training import Hooks, Recipe, correct, fit, new_network, save_network, transformed
+from auglean.training import AugmentSampler, Hooks, Recipe, correct, fit, new_network, save_network, transformed
+from auglean.training.fitting import check_options
 
 
 def fit_once(
@@ -63,14 +62,13 @@ def fit_once(
         InputError: If an option or the data are not usable.
     """
     recipe, narrator = recipe or Recipe(), narrator or Narrator()
+    check_options(steps=steps, eval_every=options.get("eval_every"), device=options.get("device"))
     strong, gentle = resolve_policies(policy, weak, sets.train)
-    if selector is not None:
-        parse_selectors(selector)
-        if budget is None:
-            raise InputError(f"The selector {selector!r} needs a budget; give one such as --budget 0.1.")
-        count(budget, len(sets.train))
+    planning = {name: options[name] for name in ("every", "start", "role", "weights") if name in options}
+    AugmentSampler(sets.train, selector=selector, budget=budget, **planning)
     model = new_network(network, sets.train, seed)
     networks.check(model, channels=sets.train.channels, classes=sets.train.classes, size=sets.train.size)
+    moved = transformed(sets.test, strong, seed=derive(0, "test"))
     config = {
         **(origin or {"data": sets.train.name}),
         "policy": strong.name,
@@ -115,7 +113,6 @@ def fit_once(
             ),
             **options,
         )
-    moved = transformed(sets.test, strong, seed=derive(0, "test"))
     found = {
         "command": "fit",
         "version": environment()["auglean"],

@@ -83,7 +83,8 @@ def gain_kept(arm: float, weak: float, full: float, draws: Mapping[str, Tensor])
             f"augmenting everything changed accuracy by {full - weak:+.4f} [{low:+.4f}, {high:+.4f}]: no clear gain"
         )
         return {"mean": None, "low": None, "high": None, "reason": reason}
-    below, above = interval((draws["arm"] - draws["weak"]) / gain)
+    some = gain > 0  # in all but a few draws; in those there is no share
+    below, above = interval((draws["arm"] - draws["weak"])[some] / gain[some])
     return {"mean": (arm - weak) / (full - weak), "low": below, "high": above}
 
 

@@ -219,13 +219,14 @@ class AugmentSampler(Sampler[Item]):
         self.selection = select(None, self.data.labels, Random(), budget=self.budget, seed=derive(self.seed, "start"))
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch: fixes its order and its draws."""
-        self.epoch, self.position = epoch, 0
+        """Begin an epoch, which fixes its order and its draws; or go on with it, after `load_state_dict`."""
+        if epoch != self.epoch:
+            self.epoch, self.position = epoch, 0
 
     @property
     def due(self) -> bool:
-        """Whether this epoch is one at which the selector chooses."""
-        if self.selector is None or self.epoch < self.start:
+        """Whether the selector chooses now: at the beginning of an epoch that is one of its own."""
+        if self.selector is None or self.epoch < self.start or self.position:
             return False
         return self.selector.each_epoch or (self.epoch - self.start) % self.every == 0
 
@@ -307,7 +308,8 @@ class AugmentSampler(Sampler[Item]):
     def state_dict(self) -> dict[str, Any]:
         """Give what `load_state_dict` needs to go on in the middle of an epoch: epoch, position, selection.
 
-        The position counts what the loader has asked for; with workers that is ahead of what it has given.
+        Go on at `sampler.epoch`: `set_epoch` and `reselect` leave an epoch that has begun as it is. The position
+        counts what the loader has asked for; with workers that is ahead of what it has given.
         """
         chosen = None if self.selection is None else self.selection.to_dict()
         return {"epoch": self.epoch, "position": self.position, "selection": chosen}

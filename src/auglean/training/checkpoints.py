@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from auglean.errors import InputError
@@ -13,7 +14,7 @@ from auglean.files import read_tensors, write_tensors
 
 
 def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Write model, optimiser, torch's random state and `state` (plain values) atomically."""
+    """Write model, optimiser, torch's random state and `state` (plain values, `options` among them) atomically."""
     tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in model.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         for slot, value in slots.items():
@@ -25,13 +26,26 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     write_tensors(path, tensors, state)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, options: dict[str, Any]
+) -> dict[str, Any]:
     """Put model, optimiser and torch's random state back; give the plain values.
 
     Raises:
-        InputError: If the file is of another network.
+        InputError: If the file is no checkpoint, or is of another network or of a run with other options.
     """
-    tensors, state = read_tensors(path)
+    try:
+        tensors, state = read_tensors(path)
+        found = state["options"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{path} holds no state of a run to resume; give another file, or start anew.") from error
+    differing = [name for name, value in options.items() if found.get(name) != value]
+    if differing:
+        name = differing[0]
+        raise InputError(
+            f"The checkpoint {path} is of a run with {name} {found.get(name)!r}, not {options[name]!r}; "
+            "resume with the options and the data it began with."
+        )
     weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
     try:
         model.load_state_dict(weights)

@@ -13,7 +13,7 @@ from auglean.policies import Policy
 from auglean.randomness import Keys
 
 
-def correct(model: nn.Module, data: ImageSet, *, batch_size: int = 1000) -> Tensor:
+def correct(model: nn.Module, data: ImageSet, *, batch_size: int = 256) -> Tensor:
     """Tell for each image whether the network's first choice is its label.
 
     Args:

@@ -115,7 +115,7 @@ def fit(
     every: int = 5,
     start: int = 0,
     recipe: Recipe | None = None,
-    validation: ImageSet | Mapping[str, ImageSet] | None = None,
+    validation: Any = None,
     eval_every: int | None = None,
     diagnose: bool = False,
     device: torch.device | str | None = None,
@@ -146,13 +146,14 @@ def fit(
         every: Epochs between choices.
         start: Epoch of the first one.
         recipe: Options of SGD.
-        validation: Images for the accuracy in the history, or several sets by the names of their columns.
+        validation: Images for the accuracy in the history (as of `data`), or several sets by the names of their
+            columns.
         eval_every: Steps between accuracies; by default a tenth of the steps.
         diagnose: Collect signals also for selectors that need none, to report their gradient error; the seconds
             are not charged.
         device: By default where the model is.
         checkpoint: File to keep the state in, every few seconds.
-        resume: Go on from the checkpoint if there is one.
+        resume: Go on from the checkpoint if there is one; the options and the data must be those it began with.
         hooks: What to call while it runs.
 
     Raises:
@@ -165,9 +166,13 @@ def fit(
     (20, 100)
     """
     data, recipe, hooks = load(data), recipe or Recipe(), hooks or Hooks()
-    if steps < 1:
-        raise InputError(f"steps is {steps}; give 1 or more.")
+    check_options(steps=steps, eval_every=eval_every, device=device)
+    eval_every = eval_every or max(1, steps // 10)
     data.require_every_class()
+    named = validation if isinstance(validation, Mapping) else {} if validation is None else {"accuracy": validation}
+    judges = {name: load(images) for name, images in named.items()}
+    for images in judges.values():
+        check_agree(data, images, "validation")
     if isinstance(model, str):
         model = new_network(model, data, seed)
     place = torch.device(device) if device is not None else placement(model)[0]
@@ -190,15 +195,69 @@ def fit(
     optimizer = torch.optim.SGD(
         model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
-    if isinstance(validation, ImageSet):
-        validation = {"accuracy": validation}
+    options: dict[str, Any] = {}  # what a resumed run must find as it was
+    if checkpoint is not None:
+        options = {
+            "steps": steps,
+            "seed": seed,
+            "policy": policy.name,
+            "weak": train.weak.name,
+            "selector": repr(sampler.selector),
+            "budget": budget,
+            "role": role,
+            "weights": weights,
+            "every": every,
+            "start": start,
+            "recipe": asdict(recipe),
+            "eval_every": eval_every,
+            "data": data.fingerprint,
+        }
     with isolated(derive(seed, "fit")):
-        return _Fit(model, train, sampler, optimizer, recipe, steps, place, hooks).run(
-            validation={name: _resident(images, place) for name, images in (validation or {}).items()},
-            eval_every=eval_every or max(1, steps // 10),
-            diagnose=diagnose,
+        return _Fit(
+            model,
+            train,
+            sampler,
+            optimizer,
+            recipe,
+            steps,
+            place,
+            hooks,
             checkpoint=None if checkpoint is None else Path(checkpoint),
+            options=options,
+        ).run(
+            validation={name: _resident(images, place) for name, images in judges.items()},
+            eval_every=eval_every,
+            diagnose=diagnose,
             resume=resume,
+        )
+
+
+def check_options(*, steps: int, eval_every: int | None, device: torch.device | str | None) -> None:
+    """Raise `InputError` if one of these options of `fit` cannot be used here."""
+    if steps < 1:
+        raise InputError(f"steps is {steps}; give 1 or more.")
+    if eval_every is not None and eval_every < 1:
+        raise InputError(f"eval_every is {eval_every}; give 1 or more steps between accuracies.")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"The device {str(device)!r} cannot be used here; leave it out, or give cpu.") from error
+
+
+def check_agree(train: ImageSet, other: ImageSet, which: str) -> None:
+    """Raise `InputError` if a network that is trained on the one set cannot be judged on the other, of that name."""
+    if other.images.shape[1:] != train.images.shape[1:] or other.classes > train.classes:
+        raise InputError(
+            f"The {which} images are {tuple(other.images.shape[1:])} of {other.classes} classes, the training images "
+            f"{tuple(train.images.shape[1:])} of {train.classes}; they must agree."
+        )
+    pairs = enumerate(zip(train.class_names, other.class_names, strict=False))
+    differing = [(k, mine, theirs) for k, (mine, theirs) in pairs if mine != theirs and str(k) not in (mine, theirs)]
+    if differing:
+        k, mine, theirs = differing[0]
+        raise InputError(
+            f"Class {k} is {mine!r} in the training images but {theirs!r} in the {which} images; "
+            "number the classes alike."
         )
 
 
@@ -234,9 +293,14 @@ class _Fit:
         steps: int,
         device: torch.device,
         hooks: Hooks,
+        *,
+        checkpoint: Path | None,
+        options: dict[str, Any],
     ) -> None:
         self.model, self.train, self.sampler, self.optimizer = model, train, sampler, optimizer
         self.recipe, self.steps, self.device, self.hooks = recipe, steps, device, hooks
+        self.checkpoint, self.options = checkpoint, options
+        self.bad = torch.full((), -1, device=device)  # the first step whose loss was not finite
         self.stand, self.clock = _Stand(), Clock(device)
         self.amp = recipe.amp and device.type == "cuda" and torch.cuda.is_bf16_supported()
 
@@ -246,12 +310,11 @@ class _Fit:
         validation: Mapping[str, ImageSet],
         eval_every: int,
         diagnose: bool,
-        checkpoint: Path | None,
         resume: bool,
     ) -> FitResult:
-        stand, size = self.stand, self.recipe.batch_size
+        checkpoint, size = self.checkpoint, self.recipe.batch_size
         plan = self._resume(checkpoint) if resume and checkpoint and checkpoint.exists() else None
-        bad = torch.full((), -1, device=self.device)  # the first step whose loss was not finite
+        stand = self.stand
         look = 1 if self.device.type == "cpu" else _LOOK_EVERY
         save_at = time.monotonic() + _CHECKPOINT_SECONDS
         self.model.train()
@@ -261,16 +324,14 @@ class _Fit:
             batch, plan = plan[:size], plan[size:]
             loss = self._step(batch)
             stand.left = len(plan)  # always a tail of the newest epoch: the older ones were short of a batch
-            bad = torch.where((bad < 0) & ~torch.isfinite(loss), stand.step, bad)
+            self.bad = torch.where((self.bad < 0) & ~torch.isfinite(loss), stand.step, self.bad)
             evaluate = stand.step % eval_every == 0 or stand.step == self.steps
             save = checkpoint is not None and (evaluate or time.monotonic() > save_at)
             stop = self.hooks.stop()
-            if (stand.step % look == 0 or evaluate or save or stop) and int(bad) >= 0:
-                kept = f"; the last good state is in {checkpoint}" if checkpoint and checkpoint.exists() else ""
-                raise Diverged(
-                    f"The loss is not a number at step {int(bad)} of {self.steps}{kept}; "
-                    f"lower the learning rate (it was {self.recipe.lr:g}) or check the images."
-                )
+            if evaluate or save or stop:
+                self._check_weights()
+            elif stand.step % look == 0:
+                self._check_loss()
             if evaluate:
                 self._record(float(loss), validation)
             if checkpoint and (save or stop):
@@ -309,12 +370,30 @@ class _Fit:
         self.stand.images_augmented += int(batch.copy.count_nonzero())
         return loss.detach()
 
+    def _check_loss(self) -> None:
+        if (step := int(self.bad)) >= 0:
+            raise self._diverged(f"The loss is not a number at step {step}")
+
+    def _check_weights(self) -> None:
+        """Find out a step that spoilt the weights before they are kept, judged, or asked whom to choose."""
+        self._check_loss()
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            raise self._diverged(f"The weights are not finite after step {self.stand.step}")
+
+    def _diverged(self, what: str) -> Diverged:
+        path = self.checkpoint
+        kept = f"; the last good state is in {path}" if path is not None and path.exists() else ""
+        return Diverged(
+            f"{what} of {self.steps}{kept}; lower the learning rate (it was {self.recipe.lr:g}) or check the images."
+        )
+
     def _next_epoch(self, diagnose: bool) -> Plan:
         """Choose anew where it is time, and plan the epoch."""
         self.stand.epoch += 1
         sampler = self.sampler
         sampler.set_epoch(self.stand.epoch)
         if sampler.selector is not None and sampler.due:
+            self._check_weights()
             chosen = self._choose(sampler.selector, diagnose and (sampler.epoch - sampler.start) % sampler.every == 0)
             if chosen.gradient_error is not None:
                 self.stand.gradient_errors.append((sampler.epoch, chosen.gradient_error))
@@ -352,24 +431,17 @@ class _Fit:
         return {**phases, "total": sum(phases.values())}
 
     def _save(self, path: Path) -> None:
-        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
-            return  # the next loss will tell; the last good state stays
         state = {
+            "options": self.options,
             "stand": asdict(self.stand),
             "sampler": self.sampler.state_dict(),
             "seconds": self.clock.seconds(),
-            "steps": self.steps,
         }
         save_checkpoint(path, self.model, self.optimizer, state)
 
     def _resume(self, path: Path) -> Plan | None:
         """Put everything back, and give what is left of the epoch."""
-        state = load_checkpoint(path, self.model, self.optimizer)
-        if state["steps"] != self.steps:
-            raise InputError(
-                f"The checkpoint {path} is of a run of {state['steps']} steps, not {self.steps}; "
-                "resume with the options it began with."
-            )
+        state = load_checkpoint(path, self.model, self.optimizer, options=self.options)
         self.stand = _Stand(**state["stand"])
         self.stand.gradient_errors = [(int(epoch), error) for epoch, error in self.stand.gradient_errors]
         self.clock = Clock(self.device, state["seconds"])

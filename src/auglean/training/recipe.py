@@ -34,15 +34,15 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.schedule not in ("cosine", "multistep", "constant"):
             raise unknown("schedule", self.schedule, ["cosine", "multistep", "constant"])
-        for name, value, good in (
-            ("batch_size", self.batch_size, self.batch_size >= 1),
-            ("lr", self.lr, 0 < self.lr < math.inf),
-            ("momentum", self.momentum, 0 <= self.momentum < 1),
-            ("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf),
-            ("warmup", self.warmup, 0 <= self.warmup < 1),
+        for name, good, expected in (
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("lr", 0 < self.lr < math.inf, "a number above 0"),
+            ("momentum", 0 <= self.momentum < 1, "at least 0 and below 1"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "a number of at least 0"),
+            ("warmup", 0 <= self.warmup < 1, "at least 0 and below 1"),
         ):
             if not good:
-                raise InputError(f"The recipe's {name} is {value}; see auglean.Recipe for the range it must lie in.")
+                raise InputError(f"The recipe's {name} is {getattr(self, name)}; give {expected}.")
 
     def rate(self, step: int, steps: int) -> float:
         """Give the learning rate of step 0 … steps − 1.
