@@ -26,7 +26,7 @@ def section(name: str) -> str:
     data, config, machine = result["data"], result["config"], result["environment"]
     return "\n".join(
         [
-            f"**{name}**: {data['train']:,} training, {data['validation']:,} validation and {data['test']:,} test images; "
+            f"**{name}**: {data['train']:,} training, {data['validation']:,} validation, {data['test']:,} test images; "
             f"`{config['policy']}` over `{config['weak']}`; `{config['network']}`; {config['steps']} steps of "
             f"{config['recipe']['batch_size']} images; {config['seeds']} seeds; {machine['processor']}, "
             f"{machine['cores']} cores, torch {machine['torch']}. Repeat: "

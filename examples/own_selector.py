@@ -16,6 +16,7 @@ class Border(al.Selector):
     name: ClassVar[str] = "border"
 
     def choose(self, signals: al.Signals | None, labels: Tensor, k: int, g: torch.Generator) -> al.Selection:
+        """Choose the k images of smallest margin; each stands for n/k."""
         assert signals is not None
         nearest = torch.argsort(signals.margin, stable=True)[:k]
         weights = torch.full((k,), len(labels) / k, dtype=torch.float64)

@@ -1,6 +1,5 @@
 """`fit`: against a loop written out, its steps, its seconds, and what it leaves alone."""
 
-import copy
 import math
 import random
 
@@ -280,9 +279,10 @@ class Ticks:
         return self.now
 
 
-def test_seconds_are_charged_to_what_took_them(noise, monkeypatch):
-    """Policy 1 s, training pass 10 s, any other pass 100 s: selection pays for its own, evaluation is free."""
-    ticks = Ticks()
+@pytest.mark.parametrize(("selector", "choices"), [("random", 0), ("max-loss", 2)])
+def test_seconds_are_charged_to_what_took_them(noise, monkeypatch, selector, choices):
+    """Policy 1 s, training pass 10 s, any other pass 100 s: only a selector that asks pays for passes of its own."""
+    ticks, calls = Ticks(), []
     monkeypatch.setattr("auglean.training.clock.time", ticks)
 
     class Slow(nn.Module):
@@ -299,30 +299,20 @@ def test_seconds_are_charged_to_what_took_them(noise, monkeypatch):
             return {"unused": torch.zeros(n)}
 
         def _operate(self, x, params):
+            calls.append(len(x))
             ticks.now += 1
             return x
 
-    options = {"policy": SlowPolicy(), "budget": 8, "every": 2, "steps": 12, "recipe": Recipe(batch_size=16)}
-    options |= {"validation": noise(), "eval_every": 1, "diagnose": True}
-    batches_with_copies = 12  # eight copies among 48 items, in batches of 16: none is without, as checked below
-    free = fit(Slow(), noise(), selector="random", **options)
-    assert free.seconds["select"] == 0
-    assert free.seconds["augment"] <= batches_with_copies
-    paid = fit(Slow(), noise(), selector="max-loss", **options)
-    assert paid.seconds["select"] > 0
-    assert paid.seconds["select"] % 100 == 0
-    assert paid.seconds["select"] == 2 * first_choice(noise, ticks, Slow, options)
-    for result in (free, paid):
-        assert result.seconds["train"] == 120
-        assert result.seconds["total"] == sum(result.seconds[phase] for phase in ("select", "augment", "train"))
-        assert result.history[-1]["seconds"] == result.seconds["total"]
-        assert [row["seconds"] for row in result.history] == sorted(row["seconds"] for row in result.history)
-
-
-def first_choice(noise, ticks, slow, options):
     before = ticks.now
-    al.collect(slow(), noise())
-    return ticks.now - before
+    al.collect(Slow(), noise())
+    asking = ticks.now - before
+    options = {"policy": SlowPolicy(), "budget": 8, "every": 2, "steps": 12, "recipe": FAST}  # four epochs of 48
+    options |= {"validation": noise(), "eval_every": 1, "diagnose": True}
+    result = fit(Slow(), noise(), selector=selector, **options)
+    expected = {"select": choices * asking, "augment": len(calls), "train": 120}
+    assert dict(result.seconds) == {**expected, "total": sum(expected.values())}
+    assert result.history[-1]["seconds"] == result.seconds["total"]
+    assert [row["seconds"] for row in result.history] == sorted(row["seconds"] for row in result.history)
 
 
 def test_no_policy_costs_no_augmentation_seconds(noise):
@@ -366,7 +356,7 @@ def test_bad_options_are_told_before_a_step_is_taken(noise, options, word):
 def test_the_network_must_fit_the_data(noise):
     with pytest.raises(InputError, match="gives 5 outputs but the data have 4 classes"):
         fit(linear(classes=5), noise(), steps=3)
-    with pytest.raises(InputError, match="did you mean 'resnet20'"):
+    with pytest.raises(InputError, match="did you mean 'resnet"):
         fit("resnet21", noise(), steps=3)
 
 
@@ -451,9 +441,8 @@ def test_a_huge_learning_rate_diverges_and_says_so(noise):
         fit("cnn", noise(), steps=200, recipe=Recipe(lr=1e30))
 
 
-def test_a_copy_of_a_model_may_be_trained_in_float64(noise):
-    model = copy.deepcopy(linear()).double()
-    before = weights(model)
-    with pytest.raises((InputError, RuntimeError)):
-        fit(model, noise(), steps=2)
-    assert torch.equal(weights(model), before)
+def test_a_network_may_be_in_float64(noise):
+    options = {"policy": "rotate30", "selector": "max-loss", "budget": 0.2, "steps": 6, "recipe": FAST}
+    wide, narrow = fit(linear().double(), noise(), **options), fit(linear(), noise(), **options)
+    assert next(wide.model.parameters()).dtype == torch.float64
+    torch.testing.assert_close(weights(wide.model), weights(narrow.model), rtol=1e-4, atol=1e-5)

@@ -569,8 +569,9 @@ def _answer(
             f"so there is nothing for a choice to keep."
         )
     else:
+        deed = "Training on" if best.role == "subset" else "Augmenting"
         first = (
-            f"Augmenting {share:.0%} of the images, chosen by {best.name}, kept {kept['mean']:.0%} "
+            f"{deed} {share:.0%} of the images, chosen by {best.name}, kept {kept['mean']:.0%} "
             f"[{kept['low']:.0%}, {kept['high']:.0%}] of the gain of augmenting all of them on {where} "
             f"({weak['mean']:.1%} to {full['mean']:.1%})."
         )

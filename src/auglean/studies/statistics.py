@@ -80,7 +80,8 @@ def gain_kept(arm: float, weak: float, full: float, draws: Mapping[str, Tensor])
     low, high = interval(gain)
     if low <= 0:
         reason = (
-            f"augmenting everything changed accuracy by {full - weak:+.4f} [{low:+.4f}, {high:+.4f}]: no clear gain"
+            f"augmenting everything changed accuracy by {100 * (full - weak):+.1f} points "
+            f"[{100 * low:+.1f}, {100 * high:+.1f}]: no clear gain"
         )
         return {"mean": None, "low": None, "high": None, "reason": reason}
     some = gain > 0  # in all but a few draws; in those there is no share

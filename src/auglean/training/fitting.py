@@ -302,6 +302,7 @@ class _Fit:
         self.checkpoint, self.options = checkpoint, options
         self.bad = torch.full((), -1, device=device)  # the first step whose loss was not finite
         self.stand, self.clock = _Stand(), Clock(device)
+        self.dtype = placement(model)[1]
         self.amp = recipe.amp and device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     def run(
@@ -362,7 +363,7 @@ class _Fit:
                 group["lr"] = rate
             self.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-                logits = self.model(x)
+                logits = self.model(x.to(self.dtype))
             loss = weighted_loss(logits.float(), y, weight)
             loss.backward()
             self.optimizer.step()
