@@ -9,18 +9,11 @@ gradients; it keeps nothing. The two take turns, and the ratio is the median of 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import shlex
-import statistics
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import RESULTS, take_turns, write
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -42,12 +35,6 @@ def bare(model: nn.Module, data: ImageSet, device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def measure(name: str, device: torch.device, rounds: int, scale: int) -> dict[str, Any]:
     count = EXAMPLES[name] * scale
     g = torch.Generator().manual_seed(0)
@@ -55,66 +42,28 @@ def measure(name: str, device: torch.device, rounds: int, scale: int) -> dict[st
     data = ImageSet(images, torch.arange(count) % 10)
     model = networks.create(name, channels=3, classes=10, size=(32, 32)).eval().to(device)
     arms = (lambda: bare(model, data, device), lambda: collect(model, data, batch_size=BATCH))
-    times = []
-    for turn in range(rounds + 1):
-        pair = [0.0, 0.0]
-        for arm in (0, 1) if turn % 2 else (1, 0):
-            pair[arm] = seconds(arms[arm])
-        times.append(pair)
-    times = times[1:]  # the first round warms up
-    ratios = sorted(after / before for before, after in times)
-    return {
-        "network": name,
-        "examples": count,
-        "bare_seconds": statistics.median(before for before, _ in times),
-        "collect_seconds": statistics.median(after for _, after in times),
-        "ratio": statistics.median(ratios),
-        "ratio_quartiles": [ratios[len(ratios) // 4], ratios[(3 * len(ratios)) // 4]],
-    }
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    found = take_turns(*arms, rounds)
+    return {"network": name, "examples": count, **found}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "collect.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "collect.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(options.device)
     rows = [measure(name, device, options.rounds, 1 if device.type == "cpu" else 16) for name in EXAMPLES]
-    report = {
-        "command": shlex.join(["python", "benchmarks/collect.py", *sys.argv[1:]]),
-        "aim": "ratio at most 1.05",
-        "batch": BATCH,
-        "rounds": options.rounds,
-        "machine": {
-            "cpu": processor(),
-            "cores": os.cpu_count(),
-            "threads": 1,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "rows": rows,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(options.out, device, aim="ratio at most 1.05", batch=BATCH, rounds=options.rounds, rows=rows)
     table = Table("network", "examples", "bare, s", "collect, s", "ratio", "quartiles")
     for row in rows:
         low, high = row["ratio_quartiles"]
         table.add_row(
             row["network"],
             str(row["examples"]),
-            f"{row['bare_seconds']:.3f}",
-            f"{row['collect_seconds']:.3f}",
+            f"{row['first_seconds']:.3f}",
+            f"{row['second_seconds']:.3f}",
             f"{row['ratio']:.3f}",
             f"{low:.3f} – {high:.3f}",
         )

@@ -12,16 +12,14 @@ torchvision is not installed, its columns stay empty.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import RESULTS, seconds, write
 from torch import Tensor, nn
 
 from auglean.policies import parse
@@ -115,18 +113,12 @@ def torchvision_counterparts() -> dict[str, Transform]:
     }
 
 
-def seconds(transform: Transform, x: Tensor) -> float:
-    start = time.perf_counter()
-    transform(x)
-    return time.perf_counter() - start
-
-
 def measure(contestants: dict[str, Transform], x: Tensor, rounds: int) -> dict[str, Any]:
     """Time all contestants in turn, `rounds` times after one to warm up."""
     table: dict[str, list[float]] = {name: [] for name in contestants}
     for i in range(rounds + 1):
         for name, transform in contestants.items():
-            taken = seconds(transform, x)
+            taken = seconds(lambda t=transform: t(x))
             if i:
                 table[name].append(taken)
     ours = table["auglean"]
@@ -138,13 +130,6 @@ def measure(contestants: dict[str, Transform], x: Tensor, rounds: int) -> dict[s
             if name != "auglean"
         },
     }
-
-
-def cpu_model() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def version(module: str) -> str | None:
@@ -160,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "policies.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "policies.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     x = torch.rand(options.batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -195,22 +180,8 @@ def main() -> None:
                 + "".join(f"{cell(ratio, c, '.2f'):>10}" for c in columns),
                 flush=True,
             )
-    result = {
-        "command": " ".join(["python", "benchmarks/policies.py", *sys.argv[1:]]),
-        "machine": {
-            "cpu": cpu_model(),
-            "cores": torch.multiprocessing.cpu_count(),
-            "threads": 1,
-            "python": platform.python_version(),
-            **{module: version(module) for module in ("torch", "kornia", "torchvision")},
-        },
-        "batch": list(x.shape),
-        "rounds": options.rounds,
-        "note": note,
-        "rows": rows,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    packages = {module: version(module) for module in ("kornia", "torchvision")}
+    write(options.out, "cpu", packages=packages, batch=list(x.shape), rounds=options.rounds, note=note, rows=rows)
 
 
 if __name__ == "__main__":
