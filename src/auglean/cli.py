@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _refuse(str(error))
     except (Interrupted, KeyboardInterrupt) as error:
-        told = f"Interrupted ({error})" if str(error) else "Interrupted before the run began; nothing was written"
-        print(f"{told}.", file=sys.stderr)
+        told = str(error) or "before the run began; nothing was written"
+        print(f"Interrupted, {told}", file=sys.stderr)
         return 130
     return 0
 

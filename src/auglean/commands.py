@@ -83,7 +83,7 @@ def compare(
     from auglean import reports, studies
 
     folder, sets, origin = _begin("compare", data, seed, size, limit, test_limit, skip_corrupt, out, resume)
-    with _stoppable() as narrator:
+    with _stoppable("compare", folder) as narrator:
         found = studies.compare(
             sets,
             policy=policy,
@@ -170,7 +170,7 @@ def fit(
     from auglean import studies
 
     folder, sets, origin = _begin("fit", data, seed, size, limit, test_limit, skip_corrupt, out, resume)
-    with _stoppable() as narrator:
+    with _stoppable("fit", folder) as narrator:
         found = studies.fit_once(
             sets,
             out=folder,
@@ -277,9 +277,10 @@ def _begin(
 
 
 @contextmanager
-def _stoppable() -> Iterator[Narrator]:
+def _stoppable(command: str, folder: Path) -> Iterator[Narrator]:
     """Turn the first Ctrl-C into a wish to stop after the step that runs; a second one stops at once."""
     from auglean.studies import Narrator
+    from auglean.training import Interrupted
 
     narrator = Narrator(lines=True)
 
@@ -291,6 +292,9 @@ def _stoppable() -> Iterator[Narrator]:
     before = signal.signal(signal.SIGINT, ask)
     try:
         yield narrator
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        told = str(stopped) or "stopped at once"
+        raise Interrupted(f"{told}; go on with: auglean {command} --resume --out {folder}") from stopped
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -56,6 +56,8 @@ class RunFolder:
                 )
             if mark.exists() and mark.read_text() != fingerprint:
                 raise InputError(f"The data are not those that the run in {self.path} began with; start a new run.")
+            for cut_off in self.path.rglob(".*.tmp"):  # by a kill in the middle of a write
+                cut_off.unlink()
         else:
             text = _yaml(config)
             write_text(mark, fingerprint)
@@ -87,7 +89,10 @@ class RunFolder:
     def finished(self, job: str) -> dict[str, Any] | None:
         """Give what `finish` kept of a job, or None."""
         path = self._job(job)
-        return json.loads(path.read_text()) if path.exists() else None
+        if not path.exists():
+            return None
+        self.checkpoint(job).unlink(missing_ok=True)  # a kill may have come between the two
+        return dict(json.loads(path.read_text()))
 
     def finish(self, job: str, outcome: Mapping[str, Any]) -> None:
         """Keep the outcome of a job, and drop its state."""

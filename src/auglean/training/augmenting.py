@@ -216,7 +216,8 @@ class AugmentSampler(Sampler[Item]):
     def _stand_in(self) -> None:
         """Choose at random, until the selector is asked."""
         assert self.budget is not None
-        self.selection = select(None, self.data.labels, Random(), budget=self.budget, seed=derive(self.seed, "start"))
+        seed = derive(self.seed, "selection", 0)
+        self.selection = select(None, self.data.labels, Random(), budget=self.budget, seed=seed)
 
     def set_epoch(self, epoch: int) -> None:
         """Begin an epoch, which fixes its order and its draws; or go on with it, after `load_state_dict`."""
@@ -249,7 +250,9 @@ class AugmentSampler(Sampler[Item]):
         """Choose by signals that are at hand; the gradient error is that of the weights in use."""
         assert self.selector is not None
         assert self.budget is not None
-        seed = derive(self.seed, "selection", self.epoch)
+        # what neither asks a model nor is drawn each epoch is drawn once, whatever the interval
+        lasting = not (self.selector.needs_signals or self.selector.each_epoch)
+        seed = derive(self.seed, "selection", 0 if lasting else self.epoch)
         chosen = select(signals, self.data.labels, self.selector, budget=self.budget, seed=seed)
         if signals is not None:
             copies, weight = effective_weights(chosen, self.weights, seed=self.seed, epoch=self.epoch)
