@@ -138,10 +138,17 @@ def _with_stored_options(words: list[str]) -> list[str]:
 def _plain(message: str) -> str:
     """Bring the parser's message to one sentence in the words of the user."""
     message = " ".join(message.split())
-    wrong = re.search(r'(?:Parser key|Option) "([\w.]+)": .*?Expected (?:a|an) (.*?)\. Got value: (.*)', message)
-    if wrong:
-        kind = re.sub(r"<class '(\w+)'>", r"\1", wrong[2])
-        return f"--{wrong[1].replace('_', '-')} is {wrong[3]}, expected {kind}; see --help."
+    message = re.sub(r"<class '(\w+)'>", r"\1", message).replace("NoneType", "null")
+    message = re.sub(r"typing\.Literal\[(.*?)\]", lambda match: "one of " + match[1].replace("'", ""), message)
+    option = re.search(r'(?:Parser key|Option) "([\w.]+)": (.*)', message)
+    if option:
+        name, reason = "--" + option[1].replace("_", "-"), option[2]
+        one = re.match(r".*?Expected (?:an? )?(.*?)\. Got value: (.*)", reason)
+        several = re.match(r".*Subtypes: \[(.*?)\].* Given value: (.*)", reason)
+        if one or several:
+            expected, given = (one or several).groups()  # type: ignore[union-attr]
+            return f"{name} is {given}, expected {expected.replace(', ', ' or ') if several else expected}; see --help."
+        return f"{name}: {reason.rstrip('.')}; see --help."
     return f"{message.rstrip('.')}; see --help."
 
 
