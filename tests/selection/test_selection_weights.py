@@ -38,7 +38,7 @@ def test_the_table_by_hand():
     # expected copies 2, 0, 1: whole numbers, so nothing is left to chance
     copies, weight = effective_weights(chosen, "sampled", seed=1, epoch=2)
     assert copies.tolist() == [2, 0, 1]
-    assert weight.tolist() == [3, 3, 3]
+    assert weight.tolist() == [1, 1, 1]
 
 
 cluster_sizes = st.lists(st.one_of(st.integers(0, 50), st.floats(0, 50)), min_size=1, max_size=20).filter(
@@ -50,7 +50,7 @@ cluster_sizes = st.lists(st.one_of(st.integers(0, 50), st.floats(0, 50)), min_si
 @given(weights=cluster_sizes, seed=st.integers(0, 10**6), epoch=st.integers(0, 500))
 def test_masses_and_whole_copies(weights, seed, epoch):
     chosen, k = chosen_with(weights), len(weights)
-    for mode, mass in {"raw": sum(weights), "mean1": k, "none": k, "sampled": sum(weights)}.items():
+    for mode, mass in {"raw": sum(weights), "mean1": k, "none": k, "sampled": k}.items():
         copies, weight = effective_weights(chosen, mode, seed=seed, epoch=epoch)
         assert copies.dtype == torch.int64
         assert weight.dtype == torch.float64
@@ -69,16 +69,15 @@ def test_scaling_all_weights_leaves_mean_one_weights():
     torch.testing.assert_close(one, other, rtol=1e-14, atol=0)
 
 
-def test_sampled_is_raw_on_average():
+def test_sampled_is_mean1_on_average():
     gamma = torch.tensor([0.0, 1, 2, 3, 5, 8, 13, 0.5], dtype=torch.float64)
     chosen, epochs = chosen_with(gamma), 4000
     drawn = torch.stack(
         [(copies * weight) for copies, weight in (effective_weights(chosen, "sampled", epoch=e) for e in range(epochs))]
     )
-    step = gamma.sum() / len(gamma)  # the weight of a copy
-    part = (gamma / step) % 1
-    spread = step * (part * (1 - part) / epochs).sqrt()
-    assert bool(((drawn.mean(0) - gamma).abs() <= 5 * spread + 1e-9).all())
+    expected = gamma * (len(gamma) / gamma.sum())
+    spread = ((expected % 1) * (1 - expected % 1) / epochs).sqrt()
+    assert bool(((drawn.mean(0) - expected).abs() <= 5 * spread + 1e-9).all())
     assert len(drawn.unique(dim=0)) > 3  # drawn anew each epoch
 
 

@@ -250,7 +250,7 @@ def test_cost_and_memory_of_the_result():
     assert signals.seconds > 0
     assert signals.forward_passes == 23 + 2  # two to find the last layer
     assert signals.residual.shape == (23, 4)
-    assert signals.feature.shape == (23, 256)
+    assert signals.feature.shape == (23, 64)
 
 
 # ---------------------------------------------------------------- what is left behind

@@ -131,7 +131,7 @@ def test_batches_follow_one_another_through_the_epochs_without_a_gap(numbered, n
         sampler.reselect()
         items += sampler.plan().items()
     items = items[: 11 * batch]
-    assert sum(model.batches, []) == [item.id for item in items]
+    assert [i for rows in model.batches for i in rows] == [item.id for item in items]
     assert result.images_augmented == sum(item.copy > 0 for item in items)
     assert result.steps == 11
 
@@ -408,7 +408,7 @@ def test_a_loss_that_is_no_number_is_told_with_its_step(noise, tmp_path):
 def test_the_last_good_state_is_kept_and_can_be_gone_on_from(noise, tmp_path):
     options = {"policy": "rotate30", "steps": 20, "eval_every": 3, "recipe": FAST}
     path = tmp_path / "state.safetensors"
-    with pytest.raises(Diverged, match="step 7 of 20; the last good state is in .*state.safetensors"):
+    with pytest.raises(Diverged, match=r"step 7 of 20; the last good state is in .*state\.safetensors"):
         fit(Poisoned(7), noise(), checkpoint=path, **options)
     whole = fit(Poisoned(), noise(), **options)
     resumed = []
@@ -426,7 +426,7 @@ def test_a_step_that_spoils_the_weights_is_found_out(noise, tmp_path, at):
     rows = []
     with pytest.raises(Diverged, match=expected):
         fit(Poisoned(None, at), noise(), steps=20, eval_every=3, checkpoint=path, hooks=Hooks(row=rows.append))
-    assert [row["step"] for row in rows] == [step for step in range(3, at, 3)]
+    assert [row["step"] for row in rows] == list(range(3, at, 3))
     assert path.exists() == (at > 3)
 
 

@@ -18,7 +18,8 @@ def cnn(channels: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
     """Build the fast CNN: blocks of conv 3×3, BatchNorm, ReLU, max-pool 2.
 
     Widths are 32, 64, then 128. There are at least two blocks, and as many as bring the shorter side down to
-    4 or less: two for 8×8 digits, three for 28×28 and 32×32.
+    4 or less: two for 8×8 digits, three for 28×28 and 32×32. The mean over positions is the feature vector, which
+    keeps the logits small enough for large learning rates.
     """
     height, width = size
     layers: list[nn.Module] = []
@@ -32,7 +33,7 @@ def cnn(channels: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
             nn.MaxPool2d(2),
         ]
         inputs, height, width = outputs, height // 2, width // 2
-    return nn.Sequential(*layers, nn.Flatten()), inputs * height * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), inputs
 
 
 def mlp(channels: int, size: tuple[int, int]) -> tuple[nn.Module, int]:

@@ -24,10 +24,11 @@ def effective_weights(
     | `raw` | 1 | how many examples it stands for, γ | n |
     | `mean1` | 1 | γ scaled to mean 1 over the selection | k |
     | `none` | 1 | 1 (what the published code does) | k |
-    | `sampled` | ~ kγ/n, drawn anew each epoch | n/k | n |
+    | `sampled` | kγ/n on average, drawn anew each epoch | 1 | k |
 
-    `sampled` has the same expectation as `raw` without large weights: systematic resampling, so that each
-    example comes ⌊kγ/n⌋ or ⌈kγ/n⌉ times.
+    `sampled` has the direction of `raw` on average, without large weights: systematic resampling, so that each
+    example comes ⌊kγ/n⌋ or ⌈kγ/n⌉ times. The mass is how much the copies count for beside n originals: `raw` has
+    that of augmenting everything, at the price of steps that a few heavy copies make noisy.
 
     Args:
         selection: The selection.
@@ -58,7 +59,7 @@ def effective_weights(
         expected = k * (stood_for / stood_for[-1])  # the last is k exactly, so k copies are drawn
         shift = torch.rand((), generator=generator(seed, "sampled", epoch), dtype=torch.float64)
         reached = torch.floor(expected + shift).long()
-        return torch.diff(reached, prepend=reached.new_zeros(1)), stood_for[-1].expand(k) / k
+        return torch.diff(reached, prepend=reached.new_zeros(1)), torch.ones(k, dtype=torch.float64)
     raise unknown("weight mode", mode, get_args(WeightMode))
 
 
