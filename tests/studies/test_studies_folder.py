@@ -119,13 +119,15 @@ def test_stopped_and_resumed(tmp_path, stops):
     assert numbers(tmp_path / "run") == numbers(tmp_path / "whole")
 
 
-def test_a_line_that_was_cut_off_is_dropped(tmp_path):
+def test_rows_after_the_last_state_and_a_line_that_was_cut_off_are_dropped(tmp_path):
+    """As after a kill between a row and the checkpoint that would have followed it."""
     al.compare(sets(), out=tmp_path / "whole", **TINY)
     out = tmp_path / "run"
     with pytest.raises(Interrupted):
         al.compare(sets(), out=out, narrator=StopAt(2, 5), **TINY)
     with (out / "metrics.jsonl").open("a") as file:
-        file.write('{"job": "random-0.1-full+subset/seed0", "step": 6, "lo')
+        row = {"job": "random-0.1-full+subset/seed0", "step": 8, "loss": 1.0, "accuracy": 0.5}
+        file.write(json.dumps(row) + "\n" + json.dumps(row)[:40])
     al.compare(sets(), out=out, resume=True, **TINY)
     assert numbers(out) == numbers(tmp_path / "whole")
 

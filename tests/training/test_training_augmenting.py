@@ -253,11 +253,12 @@ def test_copies_are_drawn_by_seed_epoch_and_example_whatever_the_batch(noise):
         assert not any(torch.equal(a, b) for a, b in zip(moved[plan.copy > 0], x[plan.copy > 0], strict=True))
 
 
-def test_copies_are_drawn_anew_each_epoch(noise):
+@pytest.mark.parametrize(("policy", "weak", "places"), [("rotate30", "none", [1]), ("none", "translate3", [0, 1])])
+def test_images_are_drawn_anew_each_epoch(noise, policy, weak, places):
     data = noise()
-    train = AugmentSubset(data, "rotate30", weak="translate3")
+    train = AugmentSubset(data, policy, weak=weak)
     images = [train.render(Plan(*(torch.tensor(c) for c in ([5, 5], [0, 1], [1.0, 1.0], [e, e]))))[0] for e in range(6)]
-    for place in (0, 1):  # the original is moved by the weak policy, the copy by both
+    for place in places:  # the original is moved by the weak policy, the copy by both
         drawn = {tuple(x[place].flatten().tolist()) for x in images}
         assert len(drawn) > 3
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from auglean import networks
 from auglean.data import ImageSet, Splits, load, split
@@ -19,13 +19,13 @@ from auglean.errors import InputError, unknown
 from auglean.files import write_tensors
 from auglean.policies import Identity, Policy, parse
 from auglean.randomness import derive, isolated
-from auglean.selection import Coreset, MaxLoss, Random, Selection, Selector, WeightMode, count
+from auglean.selection import Coreset, MaxLoss, Selection, Selector, WeightMode, count
 from auglean.selection import parse as parse_selectors
-from auglean.selection.selectors import SELECTORS
 from auglean.signals import collect
+from auglean.studies.arms import Arm, arms_of
 from auglean.studies.folder import RunFolder, describe_data, environment, fingerprint
 from auglean.studies.narration import Narrator
-from auglean.studies.statistics import gain_kept, interval, resampled_accuracies, seconds_to_reach, spread
+from auglean.studies.summary import MEASURES, summarise
 from auglean.training import (
     ROLES,
     AugmentSampler,
@@ -42,27 +42,7 @@ from auglean.training.fitting import check_agree, check_options
 
 #: Images of the validation set that the accuracy curves are measured on, at most.
 CURVE_IMAGES = 1000
-#: Share of the validation gain at which a smaller budget is enough for the answer to speak of it.
-ENOUGH = 0.9
-#: Where accuracy is measured: the column of a history row.
-MEASURES = {"clean": "accuracy", "transformed": "accuracy_transformed"}
-
 Network = str | nn.Module | Callable[[], nn.Module]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One row of a comparison: who is augmented."""
-
-    name: str
-    role: str = ""
-    selector: Selector | None = None
-    budget: float | int | None = None
-
-    @property
-    def key(self) -> str:
-        """Name the arm in paths and rows."""
-        return self.name if self.budget is None else f"{self.name}-{self.budget}-{self.role}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,31 +116,6 @@ def resolve_policies(policy: Policy | str | None, weak: Policy | str | None, dat
     if isinstance(strong, Identity):
         raise InputError("The policy to judge is 'none'; give one that changes images, such as translate2-rotate15.")
     return strong, gentle
-
-
-def arms_of(selectors: Sequence[Selector], budgets: Sequence[float | int], roles: Sequence[str]) -> list[Arm]:
-    """List the arms: the two ends of the scale, and for each role and budget both randoms and the selectors.
-
-    Random, drawn once and re-drawn each epoch, is always among them: a choice is worth what it adds to chance.
-    """
-    chosen: list[Selector] = [Random(), Random(redraw=True)]
-    for selector in selectors:
-        if selector not in chosen:
-            chosen.append(selector)
-    arms = [Arm("weak"), Arm("full")]
-    for role in dict.fromkeys(roles):
-        for budget in {str(budget): budget for budget in budgets}.values():  # 1 is a count and 1.0 is all of them
-            arms += [Arm(_name(selector), role, selector, budget) for selector in chosen]
-    return arms
-
-
-def _name(selector: Selector) -> str:
-    """Name a selector by its label, and by the options that the label does not tell."""
-    if SELECTORS.get(selector.label) == selector:
-        return selector.label
-    options = [item for item in fields(selector) if getattr(selector, item.name) != item.default]
-    told = ",".join(f"{item.name}={getattr(selector, item.name)}" for item in options)
-    return f"{selector.label}({told})" if told else selector.label
 
 
 def compare(
@@ -453,139 +408,3 @@ class _Study:
             times[json.loads(path.read_text())["indices"]] += 1
         loss = collect(result.model, self.sets.train).loss
         write_tensors(folder.selections(job) / "final.safetensors", {"times_chosen": times, "loss": loss}, {})
-
-
-def summarise(
-    arms: Sequence[Arm], outcomes: Mapping[str, Sequence[Mapping[str, Any]]], n: int, steps: int
-) -> dict[str, Any]:
-    """Turn the outcomes of all runs into the rows, the gains and the answer of `result.json`.
-
-    Args:
-        arms: The arms; `weak` and `full` are among them.
-        outcomes: For each arm, the outcome of each seed.
-        n: Training examples.
-        steps: Optimiser steps of each run.
-    """
-    hits = {
-        measure: {arm.key: torch.stack([_bits(o["hits"][measure]) for o in outcomes[arm.key]]) for arm in arms}
-        for measure in MEASURES
-    }
-    means = {m: {key: float(right.double().mean()) for key, right in h.items()} for m, h in hits.items()}
-    draws = {m: resampled_accuracies(h) for m, h in hits.items()}
-    final = {  # on validation: what choices are made on
-        m: {arm.key: _mean([o["history"][-1][column] for o in outcomes[arm.key]]) for arm in arms}
-        for m, column in MEASURES.items()
-    }
-    headline = _headline(final)
-    seconds = {arm.key: _seconds(outcomes[arm.key]) for arm in arms}
-    rows = []
-    for arm in arms:
-        key, runs = arm.key, outcomes[arm.key]
-        errors = [error for o in runs for _, error in o["gradient_errors"]]
-        row: dict[str, Any] = {
-            "name": arm.name,
-            "role": arm.role or None,
-            "budget": arm.budget,
-            "count": {"weak": 0, "full": n}.get(arm.name, runs[0]["count"]),
-            "steps": steps,
-            "images_augmented": round(_mean([o["images_augmented"] for o in runs])),
-        }
-        for measure, column in MEASURES.items():
-            suffix = column.removeprefix("accuracy")
-            row[column] = spread(hits[measure][key].double().mean(1).tolist())
-            row[f"gain_kept{suffix}"] = gain_kept(
-                means[measure][key],
-                means[measure]["weak"],
-                means[measure]["full"],
-                {"arm": draws[measure][key], "weak": draws[measure]["weak"], "full": draws[measure]["full"]},
-            )
-            histories = [o["history"] for o in runs]
-            for name, target in (("weak", final[measure]["weak"]), ("full99", 0.99 * final[measure]["full"])):
-                row[f"seconds_to_{name}{suffix}"] = seconds_to_reach(histories, column, target)
-        row["validation"] = {measure: final[measure][key] for measure in MEASURES}
-        row["gradient_error"] = _mean(errors) if errors else None
-        row["seconds"] = seconds[key]
-        row["speedup"] = seconds["full"]["total"] / seconds[key]["total"]
-        rows.append(row)
-    answer = _answer(arms, rows, final[headline], draws[headline], headline)
-    return {"headline": headline, "arms": rows, "answer": answer}
-
-
-def _bits(text: str) -> Tensor:
-    return torch.tensor([bit == "1" for bit in text])
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _seconds(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    return {phase: _mean([o["seconds"][phase] for o in runs]) for phase in ("select", "augment", "train", "total")}
-
-
-def _headline(final: Mapping[str, Mapping[str, float]]) -> str:
-    """Choose, on validation, the test set on which augmentation gained more: the one that the answer speaks of."""
-    return max(MEASURES, key=lambda measure: final[measure]["full"] - final[measure]["weak"])
-
-
-def _speaks(candidates: Sequence[Arm], rows: Mapping[str, Mapping[str, Any]], final: Mapping[str, float]) -> Arm:
-    """Choose, on validation, the arm that the answer speaks of.
-
-    The best one at the smallest budget that keeps `ENOUGH` of the gain, else the best one at the largest.
-    """
-    counts = sorted({rows[arm.key]["count"] for arm in candidates})
-    best = candidates[0]
-    for number in counts:
-        best = max((arm for arm in candidates if rows[arm.key]["count"] == number), key=lambda arm: final[arm.key])
-        if final[best.key] - final["weak"] >= ENOUGH * (final["full"] - final["weak"]):
-            break
-    return best
-
-
-def _answer(
-    arms: Sequence[Arm],
-    rows: Sequence[Mapping[str, Any]],
-    final: Mapping[str, float],
-    draws: Mapping[str, Tensor],
-    headline: str,
-) -> dict[str, Any]:
-    """Say whether augmenting a part was enough, and whether choosing it beat chance."""
-    by_key = {arm.key: row for arm, row in zip(arms, rows, strict=True)}
-    column = MEASURES[headline]
-    chosen = [arm for arm in arms if arm.selector and not isinstance(arm.selector, Random)]
-    randoms = [arm for arm in arms if isinstance(arm.selector, Random)]
-    best = _speaks(chosen or randoms, by_key, final)
-    peers = [arm for arm in randoms if (arm.budget, arm.role) == (best.budget, best.role)]
-    rival = max(peers, key=lambda arm: final[arm.key])
-    weak, full, row = by_key["weak"][column], by_key["full"][column], by_key[best.key]
-    low, high = interval(draws[best.key] - draws[rival.key])
-    difference = row[column]["mean"] - by_key[rival.key][column]["mean"]
-    where = "the test images as they are" if headline == "clean" else "test images transformed by the policy"
-    share = row["count"] / by_key["full"]["count"]
-    kept = row["gain_kept" + column.removeprefix("accuracy")]
-    if kept["mean"] is None:
-        first = (
-            f"Augmenting everything brought no clear gain on {where} ({weak['mean']:.1%} to {full['mean']:.1%}), "
-            f"so there is nothing for a choice to keep."
-        )
-    else:
-        deed = "Training on" if best.role == "subset" else "Augmenting"
-        first = (
-            f"{deed} {share:.0%} of the images, chosen by {best.name}, kept {kept['mean']:.0%} "
-            f"[{kept['low']:.0%}, {kept['high']:.0%}] of the gain of augmenting all of them on {where} "
-            f"({weak['mean']:.1%} to {full['mean']:.1%})."
-        )
-    verdict = "was better than" if low > 0 else "was worse than" if high < 0 else "could not be told from"
-    second = (
-        f"At the same budget and steps {best.name} {verdict} {rival.name} "
-        f"(difference {100 * difference:+.1f} points, 95% interval {100 * low:+.1f} to {100 * high:+.1f})."
-    )
-    if best is rival:
-        second = "No selector but random was compared."
-    return {
-        "sentence": f"{first} {second}",
-        "measure": headline,
-        "best": best.key,
-        "rival": rival.key,
-        "difference": {"mean": difference, "low": low, "high": high},
-    }
