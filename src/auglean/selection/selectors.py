@@ -58,7 +58,7 @@ class Selector:
 
 
 def select(
-    signals: Signals | None, labels: Tensor, selector: Selector, *, budget: float | int, seed: int = 0
+    signals: Signals | None, labels: Tensor, selector: Selector | str, *, budget: float | int, seed: int = 0
 ) -> Selection:
     """Choose the examples worth augmenting.
 
@@ -66,7 +66,7 @@ def select(
         signals: What the model says of each of the n examples (`auglean.collect`); None for selectors that do
             not ask.
         labels: Shape `(n,)`, int64.
-        selector: Such as `auglean.Coreset()`.
+        selector: Such as `auglean.Coreset()`, or a name.
         budget: A fraction in (0, 1] as a float, or a count as an int.
         seed: Fixes what is drawn at random.
 
@@ -80,6 +80,14 @@ def select(
     >>> select(None, torch.tensor([0, 0, 1, 1]), Random(), budget=0.5).indices.shape
     torch.Size([2])
     """
+    chosen = choose(signals, labels, parse(selector)[0], budget=budget, seed=seed)
+    return chosen if signals is None else with_error(chosen, signals, chosen.weights)
+
+
+def choose(
+    signals: Signals | None, labels: Tensor, selector: Selector, *, budget: float | int, seed: int = 0
+) -> Selection:
+    """Choose as `select` does, without measuring the gradient error, which is no part of choosing."""
     start = time.perf_counter()
     labels = labels.cpu()
     if not labels.numel():
@@ -95,16 +103,17 @@ def select(
     if signals is not None and len(signals.loss) != len(labels):
         raise InputError(f"Signals of {len(signals.loss)} examples do not fit {len(labels)} labels; collect them anew.")
     chosen = selector.choose(signals, labels, k, generator(seed, "select", selector.name))
-    error: float | None = None
-    if signals is not None:
-        error = gradient_error(signals.residual, chosen.indices, chosen.weights, feature=signals.feature)
-        error = error if math.isfinite(error) else None  # infinite where the full gradient is exactly zero
     options = asdict(selector)
     return chosen.with_(
-        gradient_error=error,
         cost={**chosen.cost, "seconds": time.perf_counter() - start},
         how={**chosen.how, "selector": selector.name, "options": options, "budget": budget, "seed": seed},
     )
+
+
+def with_error(chosen: Selection, signals: Signals, weights: Tensor) -> Selection:
+    """Add the gradient error that a selection has under some weights; None where it would be infinite."""
+    error = gradient_error(signals.residual, chosen.indices, weights, feature=signals.feature)
+    return chosen.with_(gradient_error=error if math.isfinite(error) else None)
 
 
 def _equal_weights(indices: Tensor, gains: Tensor, n: int) -> Selection:

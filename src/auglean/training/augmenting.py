@@ -6,7 +6,6 @@ so can any training loop with a `torch.utils.data.DataLoader`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
@@ -26,9 +25,9 @@ from auglean.selection import (
     Selector,
     WeightMode,
     effective_weights,
-    gradient_error,
     select,
 )
+from auglean.selection.selectors import choose, with_error
 from auglean.selection.selectors import parse as parse_selectors
 from auglean.signals import Signals, collect
 
@@ -244,24 +243,27 @@ class AugmentSampler(Sampler[Item]):
             return self.choose(None)
         if model is None:
             raise InputError(f"The selector {self.selector.name!r} asks a model; pass it to reselect.")
-        return self.choose(collect(model, self.data, batch_size=self.batch_size))
+        signals = collect(model, self.data, batch_size=self.batch_size)
+        self.choose(signals)
+        return self.diagnose(signals)
 
     def choose(self, signals: Signals | None) -> Selection:
-        """Choose by signals that are at hand; the gradient error is that of the weights in use."""
+        """Choose by signals that are at hand."""
         assert self.selector is not None
         assert self.budget is not None
         # what neither asks a model nor is drawn each epoch is drawn once, whatever the interval
         lasting = not (self.selector.needs_signals or self.selector.each_epoch)
         seed = derive(self.seed, "selection", 0 if lasting else self.epoch)
-        chosen = select(signals, self.data.labels, self.selector, budget=self.budget, seed=seed)
-        if signals is not None:
-            copies, weight = effective_weights(chosen, self.weights, seed=self.seed, epoch=self.epoch)
-            error = gradient_error(signals.residual, chosen.indices, copies * weight, feature=signals.feature)
-            chosen = chosen.with_(
-                gradient_error=error if math.isfinite(error) else None, how={**chosen.how, "weights": self.weights}
-            )
-        self.selection = chosen
-        return chosen
+        self.selection = choose(signals, self.data.labels, self.selector, budget=self.budget, seed=seed)
+        return self.selection
+
+    def diagnose(self, signals: Signals) -> Selection:
+        """Measure the gradient error of the present selection under the weights in use."""
+        assert self.selection is not None
+        copies, weight = effective_weights(self.selection, self.weights, seed=self.seed, epoch=self.epoch)
+        chosen = with_error(self.selection, signals, copies * weight)
+        self.selection = chosen.with_(how={**chosen.how, "weights": self.weights})
+        return self.selection
 
     def plan(self, epoch: int | None = None) -> Plan:
         """Plan an epoch, by default the one that was set: originals and copies, shuffled."""

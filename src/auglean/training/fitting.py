@@ -402,14 +402,16 @@ class _Fit:
         return sampler.plan()
 
     def _choose(self, selector: Selector, diagnose: bool) -> Selection:
+        """Choose, at the selector's expense; measure the gradient error, at nobody's."""
         signals = None
         if selector.needs_signals:
             with self.clock("select"):
                 signals = collect(self.model, self.sampler.data)
-        elif diagnose:
-            signals = collect(self.model, self.sampler.data)
         with self.clock("select"):
-            return self.sampler.choose(signals)
+            chosen = self.sampler.choose(signals)
+        if signals is None and diagnose:
+            signals = collect(self.model, self.sampler.data)
+        return chosen if signals is None else self.sampler.diagnose(signals)
 
     def _record(self, loss: float, validation: Mapping[str, ImageSet]) -> None:
         stand = self.stand
