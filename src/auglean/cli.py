@@ -50,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         COMMANDS[name](**values)
     except InputError as error:
         return _refuse(str(error))
+    except OSError as error:
+        place = error.filename or "the run folder"
+        return _refuse(
+            f"{place} cannot be read or written ({error.strerror or error}); mend that, or give another --out."
+        )
     except (Interrupted, KeyboardInterrupt) as error:
         told = str(error) or "before the run began; nothing was written"
         print(f"Interrupted, {told}", file=sys.stderr)
@@ -63,7 +68,9 @@ def _parse(words: list[str]) -> tuple[str, dict[str, Any]]:
 
     parser = _parser()
     try:
-        ready = parser.instantiate_classes(parser.parse_args(_with_stored_options(words)))
+        options = parser.parse_args(_with_stored_options(words))
+        # the name that jsonargparse 5 keeps, where it is known already
+        ready = getattr(parser, "instantiate", parser.instantiate_classes)(options)
     except (ArgumentError, TypeError) as error:
         raise InputError(_plain(str(error))) from error
     name = ready["subcommand"]
@@ -81,7 +88,9 @@ def _parser() -> ArgumentParser:
         def format_help(self, formatter: HelpFormatter | None = None) -> str:
             """Write options with dashes, as they are commonly typed."""
             text = re.sub(r"--[a-z_.]+", lambda match: match[0].replace("_", "-"), super().format_help(formatter))
-            return text.replace(" {true,false}", "").replace("[ITEM,...]", "A,B,…")
+            for flag in _FLAGS:
+                text = text.replace(f"{flag.replace('_', '-')} {{true,false}}", flag.replace("_", "-"))
+            return text.replace("[ITEM,...]", "A,B,…")
 
     parser = ArgumentParser(
         prog="auglean",

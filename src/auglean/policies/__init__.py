@@ -28,7 +28,7 @@ from auglean.policies.colour import (
     Solarize,
 )
 from auglean.policies.geometric import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Translate, warp
-from auglean.policies.parsing import parse
+from auglean.policies.parsing import as_given, parse
 
 __all__ = [
     "Affine",
@@ -55,6 +55,7 @@ __all__ = [
     "Solarize",
     "Translate",
     "TrivialAugment",
+    "as_given",
     "as_policy",
     "mixture",
     "parse",

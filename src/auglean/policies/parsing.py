@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from auglean.errors import InputError, unknown
 from auglean.policies.auto import AugMix, RandAugment, TrivialAugment
-from auglean.policies.base import Compose, Identity, Policy
+from auglean.policies.base import Compose, Identity, Policy, as_policy
 from auglean.policies.colour import (
     AutoContrast,
     Brightness,
@@ -120,3 +121,17 @@ def _family(word: str, options: list[str]) -> Policy:
             raise InputError(f"Policy {word!r} was given the option {letter!r} twice; give it once.")
         arguments[letters[letter]] = _value(digits)
     return make(**arguments)
+
+
+def as_given(policy: Policy | str | Callable[..., Any]) -> Policy:
+    """Take a policy, its name, or any callable on images.
+
+    Raises:
+        InputError: If a name is unknown, or the object is none of these.
+
+    >>> as_given("rotate15"), as_given(lambda image: 1 - image).linear
+    (Rotate(15), False)
+    """
+    if isinstance(policy, Policy):
+        return policy
+    return parse(policy) if isinstance(policy, str) else as_policy(policy)

@@ -170,7 +170,8 @@ def _behind(row: Row, arms: Sequence[Row], column: str) -> str:
     peers = [a for a in arms if is_random(a) and place(a) == place(row)]
     if is_random(row) or not peers:
         return ""
-    rival = max(peers, key=lambda peer: float(peer[column]["mean"]))
+    measure = next(name for name, known in MEASURES.items() if known == column)
+    rival = max(peers, key=lambda peer: float(peer["validation"][measure]))  # nothing is chosen on test images
     lead = rival[column]["mean"] - row[column]["mean"]
     if lead <= 0:
         return ""

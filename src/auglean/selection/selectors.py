@@ -310,6 +310,8 @@ def parse(names: str | Selector | Sequence[str | Selector]) -> list[Selector]:
     """
     if isinstance(names, Selector):
         return [names]
+    if isinstance(names, type):
+        raise InputError(f"The selector is the class {names.__name__}; give one of its objects, {names.__name__}().")
     entries: list[Any] = names.split(",") if isinstance(names, str) else list(names)
     chosen = []
     for entry in entries:

@@ -17,7 +17,7 @@ from auglean.data import ImageSet, Splits, load, split
 from auglean.data.splitting import part
 from auglean.errors import InputError, unknown
 from auglean.files import write_tensors
-from auglean.policies import Identity, Policy, parse
+from auglean.policies import Identity, Policy, as_given
 from auglean.randomness import derive, isolated
 from auglean.selection import Coreset, MaxLoss, Selection, Selector, WeightMode, count
 from auglean.selection import parse as parse_selectors
@@ -29,6 +29,7 @@ from auglean.studies.summary import MEASURES, summarise
 from auglean.training import (
     ROLES,
     AugmentSampler,
+    Diverged,
     FitResult,
     Hooks,
     Recipe,
@@ -110,7 +111,7 @@ def resolve_policies(policy: Policy | str | None, weak: Policy | str | None, dat
         InputError: If the strong one changes nothing.
     """
     strong, gentle = (
-        parse(default) if given is None else parse(given) if isinstance(given, str) else given
+        as_given(default if given is None else given)
         for given, default in zip((policy, weak), default_policies(data), strict=True)
     )
     if isinstance(strong, Identity):
@@ -170,7 +171,8 @@ def compare(
         device: Where to train.
         out: Folder to keep the run in; by default nothing is written.
         resume: Go on with the run in `out`.
-        origin: How the data were given, for `config.yaml`; by default the name of the set.
+        origin: How the data were given, for `config.yaml`; by default `data` if that is a name or a path. What was
+            given as an object leaves it empty, and the command line then asks for it.
         narrator: Who tells the progress; by default a bar on a terminal.
 
     Returns:
@@ -216,7 +218,7 @@ def compare(
     )
     study.check(arms)
     config = {
-        **(origin or {"data": sets.train.name}),
+        **(origin or {"data": str(data) if isinstance(data, str | Path) else None}),
         "policy": strong.name,
         "weak": gentle.name,
         "network": network if isinstance(network, str) else getattr(network, "__name__", type(network).__name__),
@@ -327,7 +329,10 @@ class _Study:
                     job = f"{arm.key}/seed{seed}"
                     found = self.folder.finished(job) if self.folder else None
                     if found is None:
-                        found = self._job(job, arm, seed)
+                        try:
+                            found = self._job(job, arm, seed)
+                        except Diverged as error:
+                            raise Diverged(f"{job}: {error}") from error
                     else:
                         self.narrator.skipped(job)
                     outcomes[arm.key].append(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -70,7 +71,7 @@ def fit_once(
     networks.check(model, channels=sets.train.channels, classes=sets.train.classes, size=sets.train.size)
     moved = transformed(sets.test, strong, seed=derive(0, "test"))
     config = {
-        **(origin or {"data": sets.train.name}),
+        **(origin or {"data": None}),
         "policy": strong.name,
         "weak": gentle.name,
         "network": network,
@@ -82,6 +83,9 @@ def fit_once(
         "recipe": asdict(recipe),
     }
     folder = RunFolder(out, config, fingerprint=fingerprint(sets), resume=resume)
+    if resume and (folder.path / "result.json").exists():
+        finished: dict[str, Any] = json.loads((folder.path / "result.json").read_text())
+        return finished
     checkpoint = folder.checkpoint("fit")
     curve = part(sets.validation, CURVE_IMAGES, seed=0)
 

@@ -132,19 +132,26 @@ def _answer(
             f"so there is nothing for a choice to keep."
         )
     else:
-        deed = "Training on" if best.role == "subset" else "Augmenting"
+        deed = f"{'Training on' if best.role == 'subset' else 'Augmenting'} {100 * share:.3g}% of the images"
         first = (
-            f"{deed} {share:.0%} of the images, chosen by {best.name}, kept {kept['mean']:.0%} "
+            f"{deed}, chosen by {best.name}, was no better than weak augmentation alone on {where} "
+            f"({row[column]['mean']:.1%}, against {weak['mean']:.1%} and {full['mean']:.1%} with everything augmented)."
+            if kept["mean"] <= 0
+            else f"{deed}, chosen by {best.name}, kept {kept['mean']:.0%} "
             f"[{kept['low']:.0%}, {kept['high']:.0%}] of the gain of augmenting all of them on {where} "
             f"({weak['mean']:.1%} to {full['mean']:.1%})."
         )
     verdict = "was better than" if low > 0 else "was worse than" if high < 0 else "could not be told from"
-    second = (
-        f"At the same budget and steps {best.name} {verdict} {rival.name} "
-        f"(difference {100 * difference:+.1f} points, 95% interval {100 * low:+.1f} to {100 * high:+.1f})."
-    )
+    measured = f"difference {100 * difference:+.1f} points, 95% interval {100 * low:+.1f} to {100 * high:+.1f}"
+    seeds = len(row[column]["values"])
     if best is rival:
         second = "No selector but random was compared."
+    elif seeds == 1:
+        # the interval then knows nothing of other starts of the network, which often matter more
+        second = f"One seed cannot tell whether {best.name} beats {rival.name} ({measured} over test images alone)."
+    else:
+        rough = ", rough with two seeds" if seeds == 2 else ""
+        second = f"At the same budget and steps {best.name} {verdict} {rival.name} ({measured}{rough})."
     return {
         "sentence": f"{first} {second}",
         "measure": headline,

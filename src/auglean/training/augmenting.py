@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 
 from auglean.data import ImageSet, load
 from auglean.errors import InputError, unknown
-from auglean.policies import Identity, Policy, parse
+from auglean.policies import Identity, Policy, as_given
 from auglean.randomness import Keys, derive, generator
 from auglean.selection import (
     Random,
@@ -96,8 +96,7 @@ class AugmentSubset(Dataset[tuple[Tensor, int, Tensor]]):
 
     def __init__(self, data: Any, policy: Policy | str, *, weak: Policy | str = "none", seed: int = 0) -> None:
         self.data: ImageSet = load(data)
-        self.policy = parse(policy) if isinstance(policy, str) else policy
-        self.weak = parse(weak) if isinstance(weak, str) else weak
+        self.policy, self.weak = as_given(policy), as_given(weak)
         self.seed = seed
 
     def __len__(self) -> int:

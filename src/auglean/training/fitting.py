@@ -16,7 +16,7 @@ from auglean import networks
 from auglean.data import ImageSet, load
 from auglean.errors import InputError
 from auglean.networks.probing import placement
-from auglean.policies import Identity, Policy, parse
+from auglean.policies import Identity, Policy, as_given
 from auglean.randomness import derive, isolated
 from auglean.selection import Selection, Selector, WeightMode
 from auglean.signals import collect
@@ -93,6 +93,7 @@ class _Stand:
     """Where a run stands, beside the weights: everything that a checkpoint needs."""
 
     step: int = 0
+    chosen_at: int = -1  # the step of the last choice
     epoch: int = -1  # of the plan that batches are taken from
     left: int = 0  # images of that plan that are still to come
     images_augmented: int = 0
@@ -104,7 +105,7 @@ def fit(
     model: nn.Module | str,
     data: Any,
     *,
-    policy: Policy | str = "none",
+    policy: Policy | str | Callable[..., Any] = "none",
     selector: Selector | str | None = None,
     budget: float | int | None = None,
     steps: int = 2000,
@@ -135,7 +136,7 @@ def fit(
     Args:
         model: A network ending in a linear layer, trained in place, or a name for `auglean.networks.create`.
         data: Training images: an `ImageSet` or anything that `auglean.load` takes.
-        policy: Augmentation of the copies: a `Policy` or its name.
+        policy: Augmentation of the copies: a `Policy`, its name, or any callable, as of `auglean.as_policy`.
         selector: Chooses whom to augment; None for all.
         budget: Fraction (float) or count (int) to choose.
         steps: Optimiser steps.
@@ -179,7 +180,7 @@ def fit(
     model.to(place)
     networks.check(model, channels=data.channels, classes=data.classes, size=data.size)
 
-    policy = parse(policy) if isinstance(policy, str) else policy
+    policy = as_given(policy)
     train = AugmentSubset(_resident(data, place), policy, weak=weak, seed=derive(seed, "images"))
     sampler = AugmentSampler(
         train.data,
@@ -390,14 +391,17 @@ class _Fit:
 
     def _next_epoch(self, diagnose: bool) -> Plan:
         """Choose anew where it is time, and plan the epoch."""
-        self.stand.epoch += 1
-        sampler = self.sampler
-        sampler.set_epoch(self.stand.epoch)
-        if sampler.selector is not None and sampler.due:
+        stand, sampler = self.stand, self.sampler
+        stand.epoch += 1
+        sampler.set_epoch(stand.epoch)
+        # epochs shorter than a batch begin within one step: the same network would only say the same again
+        asked = sampler.selector is not None and sampler.selector.needs_signals and stand.chosen_at == stand.step
+        if sampler.selector is not None and sampler.due and not asked:
+            stand.chosen_at = stand.step
             self._check_weights()
             chosen = self._choose(sampler.selector, diagnose and (sampler.epoch - sampler.start) % sampler.every == 0)
             if chosen.gradient_error is not None:
-                self.stand.gradient_errors.append((sampler.epoch, chosen.gradient_error))
+                stand.gradient_errors.append((sampler.epoch, chosen.gradient_error))
             self.hooks.selected(sampler.epoch, chosen)
         return sampler.plan()
 
