@@ -45,7 +45,7 @@ def auglean(capsys):
 
 def without_seconds(value):
     if isinstance(value, dict):
-        return {k: without_seconds(v) for k, v in value.items() if not (k.startswith("seconds") or k == "speedup")}
+        return {k: without_seconds(v) for k, v in value.items() if not k.startswith(("seconds", "speedup"))}
     return [without_seconds(item) for item in value] if isinstance(value, list) else value
 
 

@@ -5,37 +5,67 @@ Which images are worth augmenting, what that does to training, and whether it pa
 
 from importlib.metadata import version as _version
 
-from auglean import data, networks, policies, reports, selection, signals, studies, training
+from auglean import data, networks, policies, reports, selection, signals, spectra, studies, training
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
 from auglean.policies import Policy, as_policy
-from auglean.selection import Coreset, MaxLoss, Random, Selection, Selector, select
+from auglean.selection import (
+    CCS,
+    EL2N,
+    Coreset,
+    GradientMatching,
+    GraNd,
+    Herding,
+    InBlocks,
+    InfoBatch,
+    KCenter,
+    MaxLoss,
+    PerClass,
+    Random,
+    ReducibleLoss,
+    Selection,
+    Selector,
+    select,
+)
 from auglean.signals import Signals, collect
+from auglean.spectra import Spectrum, jacobian_spectrum
 from auglean.studies import Comparison, compare
 from auglean.training import AugmentSampler, AugmentSubset, FitResult, Recipe, fit
 
 __version__ = _version("auglean")
 
 __all__ = [
+    "CCS",
+    "EL2N",
     "AugmentSampler",
     "AugmentSubset",
     "Comparison",
     "Coreset",
     "FitResult",
+    "GraNd",
+    "GradientMatching",
+    "Herding",
     "ImageSet",
+    "InBlocks",
+    "InfoBatch",
     "InputError",
+    "KCenter",
     "MaxLoss",
+    "PerClass",
     "Policy",
     "Random",
     "Recipe",
+    "ReducibleLoss",
     "Selection",
     "Selector",
     "Signals",
+    "Spectrum",
     "as_policy",
     "collect",
     "compare",
     "data",
     "fit",
+    "jacobian_spectrum",
     "load",
     "networks",
     "policies",
@@ -43,6 +73,7 @@ __all__ = [
     "select",
     "selection",
     "signals",
+    "spectra",
     "splits",
     "studies",
     "training",

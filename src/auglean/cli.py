@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 #: Options that hold lists, written with commas.
 _LISTS = ("--selectors", "--budgets", "--role")
 #: Options that are on when they are named.
-_FLAGS = ("--skip_corrupt", "--resume", "--json")
+_FLAGS = ("--skip_corrupt", "--resume", "--json", "--spectrum")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compare": commands.compare,
     "fit": commands.fit,
     "select": commands.select,
+    "quantify": commands.quantify,
 }
 
 

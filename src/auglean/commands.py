@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +36,8 @@ def compare(
     seed: int = 0,
     every: int = 5,
     start: int = 0,
+    reselect_above: float | None = None,
+    signals: Literal["pass", "steps"] = "pass",
     eval_every: int | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008 (frozen)
     size: int | None = None,
@@ -59,7 +62,9 @@ def compare(
             Default: translate and rotate for grey images, rand-m9-n2 for colour.
         weak: Light augmentation of every image in every arm. Default: none for grey, crop and flip for colour.
         network: cnn, mlp, lenet, convnet, resnet20, resnet32, resnet56, wrn-28-10, or timm:NAME.
-        selectors: Comma-separated: max-loss, max-loss-proportional, max-loss-inverse, coreset, coreset-last-layer.
+        selectors: Comma-separated: max-loss, max-loss-proportional, max-loss-inverse, max-loss-per-class,
+            random-per-class, el2n, el2n-proportional, grand, grand-proportional, ccs, info-batch, herding, k-center,
+            gradient-matching, gradient-matching-per-batch, coreset, coreset-last-layer.
         budgets: Comma-separated: fractions of the training images (0.1,0.3) or counts (100,300).
         role: Comma-separated: full+subset (all originals and copies of the chosen), subset+subset (the chosen and
             their copies), random+subset (random originals and copies of the chosen), subset (the chosen, weak only).
@@ -69,6 +74,10 @@ def compare(
         seed: The first seed.
         every: Epochs between choices.
         start: Epoch of the first choice.
+        reselect_above: Choose anew, too, at an epoch at which the gradient error of the present choice, measured on a
+            probe, is above this (0 is perfect, 1 is what choosing nothing would give); such as 0.5.
+        signals: Where selectors hear of the images: pass (a forward pass over all before each choice) or steps (the
+            training steps themselves, at no extra pass, but stale by up to an epoch; role full+subset only).
         eval_every: Steps between validation accuracies. Default: a twentieth of the steps.
         recipe: Options of stochastic gradient descent.
         size: Resize images to size × size.
@@ -99,6 +108,8 @@ def compare(
             recipe=recipe,
             every=every,
             start=start,
+            reselect_above=reselect_above,
+            signals=signals,
             eval_every=eval_every,
             device=_device(device),
             out=folder,
@@ -128,6 +139,8 @@ def fit(
     seed: int = 0,
     every: int = 5,
     start: int = 0,
+    reselect_above: float | None = None,
+    signals: Literal["pass", "steps"] = "pass",
     eval_every: int | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008
     size: int | None = None,
@@ -148,7 +161,7 @@ def fit(
         policy: Augmentation of the chosen. Default: translate and rotate for grey images, rand-m9-n2 for colour.
         weak: Light augmentation of every image. Default: none for grey, crop and flip for colour.
         network: cnn, mlp, lenet, convnet, resnet20, resnet32, resnet56, wrn-28-10, or timm:NAME.
-        selector: random, random-each-epoch, max-loss, coreset, … Default: every image is augmented.
+        selector: random, random-each-epoch, or one of `auglean compare`. Default: every image is augmented.
         budget: Fraction (0.1) or count (100) of images to choose; needed with a selector.
         role: What the originals are; see `auglean compare`.
         weights: How the weights of a choice enter; see `auglean compare`.
@@ -156,6 +169,10 @@ def fit(
         seed: Fixes everything that is drawn.
         every: Epochs between choices.
         start: Epoch of the first choice.
+        reselect_above: Choose anew, too, at an epoch at which the gradient error of the present choice, measured on a
+            probe, is above this (0 is perfect, 1 is what choosing nothing would give); such as 0.5.
+        signals: Where selectors hear of the images: pass (a forward pass over all before each choice) or steps (the
+            training steps themselves, at no extra pass, but stale by up to an epoch; role full+subset only).
         eval_every: Steps between validation accuracies. Default: a tenth of the steps.
         recipe: Options of stochastic gradient descent.
         size: Resize images to size × size.
@@ -185,6 +202,8 @@ def fit(
             seed=seed,
             every=every,
             start=start,
+            reselect_above=reselect_above,
+            signals=signals,
             eval_every=eval_every,
             recipe=recipe,
             device=_device(device),
@@ -204,7 +223,7 @@ def fit(
 
 
 def select(
-    model: str,
+    model: str | None = None,
     data: str = "digits",
     selector: str = "coreset",
     budget: int | float = 0.1,
@@ -213,24 +232,34 @@ def select(
     limit: int | None = None,
     skip_corrupt: bool = False,
     device: str | None = None,
+    audit: str | None = None,
     out: str | None = None,
     json: bool = False,
 ) -> None:
-    """Choose the images worth augmenting, by a network that `auglean fit` trained.
+    """Choose the images worth augmenting, by a network that `auglean fit` trained; or check a choice.
 
     Args:
-        model: The model.safetensors of a run.
+        model: The model.safetensors of a run. Choosing needs it; a check without it looks at the list alone.
         data: As of `auglean compare`; the training images are chosen from.
-        selector: random, max-loss, coreset, …
+        selector: random, random-each-epoch, or one of `auglean compare`.
         budget: Fraction (0.1) or count (100) of images to choose.
         seed: Fixes what is drawn, and how images are cut into training, validation and test sets.
         size: Resize images to size × size.
         limit: Choose from at most so many images, as `auglean fit` with the same limit trains on.
         skip_corrupt: Leave unreadable images out, and count them, in place of stopping at the first.
         device: Where the network runs. Default: a GPU if there is one.
-        out: File for the selection (JSON). Default: selection.json in the folder of the model.
-        json: Print the selection on stdout.
+        audit: Check this list of training images in place of choosing: duplicates, classes, weights, and, with a model,
+            distances and gradient error beside random choices of its size. A selection of ours, a list in JSON, an
+            array of numpy, or text with an index on each line and perhaps a weight behind it.
+        out: File for the selection (JSON). Default: selection.json in the folder of the model. For a check, its
+            result; by default it is printed only.
+        json: Print the selection, or the result of the check, on stdout.
     """
+    if audit is not None:
+        _audit(audit, model, data, seed, size, limit, skip_corrupt, device, out, json)
+        return
+    if model is None:
+        raise InputError("--model is missing; give the model.safetensors of a run, or a list to check as --audit FILE.")
     from auglean import selection
     from auglean.data import splits
     from auglean.signals import collect
@@ -252,6 +281,128 @@ def select(
     else:
         _print(repr(chosen))
     _tell(f"Selection: {target}")
+
+
+def quantify(
+    data: str = "digits",
+    policy: str | None = None,
+    weak: str | None = None,
+    model: str | None = None,
+    spectrum: bool = False,
+    images: int = 100,
+    top: int | None = None,
+    draws: int = 5,
+    method: Literal["auto", "exact", "randomised"] = "auto",
+    output: Literal["logits", "sum"] = "logits",
+    seed: int = 0,
+    size: int | None = None,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    skip_corrupt: bool = False,
+    device: str | None = None,
+    out: str | None = None,
+    json: bool = False,
+) -> None:
+    """What does this augmentation do? For now: to the Jacobian of a trained network, against noise of the same size.
+
+    Prints a table and writes a run folder with config.yaml, result.json and report.html.
+
+    Args:
+        data: As of `auglean compare`; the probe is drawn from the training images.
+        policy: Augmentation to judge. Default: translate and rotate for grey images, rand-m9-n2 for colour.
+        weak: Light augmentation of every image, before and after alike. Default: as of `auglean compare`.
+        model: The model.safetensors of a run of `auglean fit`.
+        spectrum: Singular values, subspaces and residual alignment of the Jacobian before and after augmentation.
+        images: Size of the probe.
+        top: Leading singular values of the randomised method, and largest subspaces compared. Default: 50.
+        draws: Draws of the augmentation, each beside one of noise.
+        method: exact, randomised, or auto (exact where that stays within 4 GiB).
+        output: logits (a row of the Jacobian per logit of each image) or sum (a row per image).
+        seed: Fixes what is drawn, and how images are cut into training, validation and test sets.
+        size: Resize images to size × size.
+        limit: Draw the probe from at most so many images, as `auglean fit` with the same limit trains on.
+        test_limit: As of `auglean compare`.
+        skip_corrupt: Leave unreadable images out, and count them, in place of stopping at the first.
+        device: Where to compute, such as cpu or cuda. Default: a GPU if there is one.
+        out: Run folder. Default: runs/quantify-DATA, numbered.
+        json: Print result.json on stdout in place of the table; progress goes to stderr.
+    """
+    if not spectrum:
+        raise InputError("Nothing to quantify was named; --spectrum is what quantify offers today.")
+    if model is None:
+        raise InputError("--model is missing; give the model.safetensors of a run, which `auglean fit` makes.")
+    from auglean import reports
+    from auglean.studies.quantifying import quantify_spectrum
+
+    folder, sets, origin = _begin("quantify", data, seed, size, limit, test_limit, skip_corrupt, out, False)
+    result, found = quantify_spectrum(
+        sets,
+        model,
+        out=folder,
+        policy=policy,
+        weak=weak,
+        images=images,
+        top=top,
+        draws=draws,
+        method=method,
+        output=output,
+        seed=seed,
+        device=_device(device),
+        origin=origin,
+    )
+    page = reports.write_spectrum(result, folder / "report.html")
+    if json:
+        _print_json(result)
+    else:
+        _print(repr(found))
+    _tell(f"Report: {page}")
+
+
+def _audit(
+    file: str,
+    model: str | None,
+    data: str,
+    seed: int,
+    size: int | None,
+    limit: int | None,
+    skip_corrupt: bool,
+    device: str | None,
+    out: str | None,
+    json: bool,
+) -> None:
+    """Check a list of training images; what is wrong with it is told, and is no error."""
+    from auglean import selection
+    from auglean.data import splits
+    from auglean.files import write_json
+    from auglean.signals import collect
+    from auglean.training import load_network
+
+    if out and Path(out).exists():
+        raise InputError(f"{out} exists; give another file as --out.")
+    listed = selection.read_indices(file)
+    network = None if model is None else load_network(model)
+    train = splits(data, seed=seed, size=size, limit=limit, skip_corrupt=skip_corrupt).train
+    if listed.total not in (None, len(train)):
+        raise InputError(
+            f"{file} was chosen from {listed.total} images, but there are {len(train)} training images; "
+            "give the --data, --seed and --limit that it was chosen with."
+        )
+    signals = None if network is None else collect(network, train, device=_device(device))
+    found = selection.audit(listed.indices, signals, train.labels, weights=listed.weights, seed=seed)
+    if listed.fingerprint not in (None, train.fingerprint):
+        told = "It was chosen from other images, of another --data, --seed or --size, so its indices may mean others."
+        found = replace(found, findings=(told, *found.findings))
+    if network is None:
+        told = "Give the network as --model to have distances and gradient error measured."
+        found = replace(found, notes=(*found.notes, told))
+    if out:
+        write_json(out, found.to_dict())
+    if json:
+        _print_json(found.to_dict())
+    else:
+        _print(repr(found))
+    if out:
+        _tell(f"Audit: {out}")
 
 
 def _begin(

@@ -33,7 +33,9 @@ SECTIONS = [
     "table",
     "by-budget",
     "by-seconds",
+    "ageing",
     "phases",
+    "speed-up",
     "images",
     "repeat",
     "limits",
@@ -101,7 +103,7 @@ def test_page_has_every_part_once_and_in_order(page):
     ids = page.ids()
     assert len(ids) == len(set(ids))
     assert [name for name in ids if name in SECTIONS] == SECTIONS
-    assert sum(tag == "svg" for tag, _ in page.elements) == 3
+    assert sum(tag == "svg" for tag, _ in page.elements) == 5
 
 
 def test_page_needs_no_other_file_and_no_network(page):
@@ -189,7 +191,7 @@ def test_several_roles_and_budgets_each_have_their_rows_and_panels():
     assert len(rows) == 2 + 4 * 2 * 3
     heads = [" ".join(row[0].split()) for row in page.rows if len(row) == 1]
     assert heads == [f"{budget} · {role}" for role in roles for budget in ("5%, 50 images", "20 images")]
-    assert page.text.count("budget 20 images") == 4  # a panel each
+    assert page.text.count("budget 20 images") == 2 * 4  # a panel each of seconds and of κ
 
 
 def test_no_clear_gain_and_no_gradient_error_are_footnotes(tiny):
@@ -302,6 +304,57 @@ def test_images_keep_their_pixels_unless_large(channels, mode):
     assert large.size == (SIDE, SIDE // 2)
 
 
+def test_the_page_says_when_choices_are_made_anew_and_whom_they_ask(tiny):
+    text = Page(render(tiny)).text
+    assert "Choices are made anew every 5 epochs." in text
+    assert "Select : asking the network about every image" in text
+    assert "estimated on a probe" not in text
+    options = {"steps": 40, "seeds": 1, "selectors": "max-loss", "every": 9, "reselect_above": 0.25}
+    text = Page(render(compared("digits", **options))).text
+    assert "above 0.25: new choice" in text.replace("\n", " ")
+    assert "every 9 epochs, and those that ask the network also at an epoch at which the gradient error" in text
+    assert "estimated on a probe of 512 images" in text
+    text = Page(render(compared("digits", **options, signals="steps"))).text
+    assert re.search(r"kept from the training steps, .* it was up to [01]\.\d epochs old when it was used", text)
+    assert "keeping what the network says of every image, and choosing" in text
+    assert "estimated on a probe" not in text
+
+
+def test_a_result_of_before_kappa_was_told_has_a_page(tiny):
+    def change(result):
+        for arm in result["arms"]:
+            del arm["kappa"]
+        result["config"] = {k: v for k, v in result["config"].items() if k not in ("reselect_above", "signals")}
+
+    page = Page(render(edited(tiny, change)))
+    assert [name for name in page.ids() if name in SECTIONS] == [name for name in SECTIONS if name != "ageing"]
+
+
+def test_measured_speed_ups_stand_beside_the_model(tiny, page):
+    rows = [row for row in page.rows if len(row) == 9][1:]
+    chosen = [arm for arm in tiny.arms if arm["budget"] is not None]
+    assert [row[0] for row in rows] == [arm["name"] for arm in chosen]
+    for row, arm in zip(rows, chosen, strict=True):
+        model = arm["speedup_model"]
+        wanted = [model["k"], model["s"], arm["speedup"], model["equal_steps"], model["measured_equal_epochs"]]
+        wanted += [model["equal_epochs"], 1 / arm["budget"]]
+        assert [float(text) for text in row[2:]] == pytest.approx(wanted, abs=0.00501)
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_without_a_model_of_the_speed_up_the_page_leaves_it_out(tiny, old):
+    def change(result):
+        for arm in result["arms"]:
+            if old:
+                del arm["speedup_model"]
+            else:
+                arm["speedup_model"] = None
+
+    page = Page(render(edited(tiny, change)))
+    assert [name for name in page.ids() if name in SECTIONS] == [name for name in SECTIONS if name != "speed-up"]
+    assert reports.speedup_table(edited(tiny, change).result) == ""
+
+
 def test_short_training_is_named(tiny):
     column = {"clean": "accuracy", "transformed": "accuracy_transformed"}[tiny.result["headline"]]
 
@@ -346,3 +399,9 @@ def test_any_image_set_can_be_reported(tmp_path):
     )
     found = compared(many, out=tmp_path, steps=2, seeds=1, validation=many, test=many)
     assert "60 classes" in Page(reports.write(found).read_text()).text
+
+
+def test_every_selector_is_described():
+    words = [describe(name) for name in al.selection.SELECTORS]
+    assert len(set(words)) == len(words)
+    assert not any(told.startswith("chosen by") for told in words)

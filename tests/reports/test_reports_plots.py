@@ -78,6 +78,46 @@ def test_one_seed_has_no_band(ax):
     assert len(ax.collections) == 0
 
 
+def with_kappa(result, threshold=None):
+    """Two seeds of an arm that chose anew at steps 0 and 20, and one that never did."""
+    result = copy.deepcopy(dict(result))
+    result["config"]["reselect_above"] = threshold
+    row = {"epoch": 0, "step": 0, "kappa": 0.25, "reselected": True}
+    first = [row, {**row, "step": 20, "kappa": 0.75, "reselected": False}, {**row, "step": 20, "kappa": 0.5}]
+    second = [row, {**row, "step": 10, "kappa": None, "reselected": False}, {**row, "step": 30, "kappa": 0.0}]
+    for arm in result["arms"]:
+        arm["kappa"] = [first, second] if arm["name"] == "coreset" else [[], []]
+    return result
+
+
+def test_kappa_is_drawn_by_step_with_a_mark_at_each_new_choice(tiny, ax):
+    assert plots.kappa_by_step(ax, with_kappa(tiny.result), role="full+subset", budget=0.1) is ax
+    strong = labelled(ax)["coreset"]
+    assert (list(strong.get_xdata()), list(strong.get_ydata())) == ([0, 20, 20], [0.25, 0.75, 0.5])
+    assert strong.get_markevery() == [0, 2]
+    faint = next(line for line in ax.get_lines() if list(line.get_xdata()) == [0, 30])
+    assert list(faint.get_ydata()) == [0.25, 0.01]  # none cannot be drawn to such a scale, infinity not at all
+    assert faint.get_alpha() < 1
+    assert faint.get_color() == strong.get_color()
+    assert faint.get_marker() == ""
+    assert levels(ax) == []
+    assert ax.get_yscale() == "log"
+
+
+def test_the_threshold_is_drawn_where_there_is_one(tiny, ax):
+    plots.kappa_by_step(ax, with_kappa(tiny.result, 0.6), role="full+subset", budget=0.3)
+    assert levels(ax) == [0.6]
+    assert [text.get_text() for text in ax.texts] == ["above 0.6:\nnew choice"]
+
+
+def test_kappa_of_a_real_run_is_that_of_its_result(tiny, ax):
+    plots.kappa_by_step(ax, tiny.result, role="full+subset", budget=0.3)
+    lines = labelled(ax)
+    assert list(lines) == SELECTORS
+    for arm in (arm for arm in tiny.arms if arm["budget"] == 0.3):
+        assert list(lines[arm["name"]].get_ydata()) == [row["kappa"] for row in arm["kappa"][0]]
+
+
 def test_bars_of_time_add_up(tiny, ax):
     assert plots.seconds_by_phase(ax, tiny.result) is ax
     assert [bars.get_label() for bars in ax.containers] == ["select", "augment", "train"]
@@ -88,6 +128,23 @@ def test_bars_of_time_add_up(tiny, ax):
     assert ends == pytest.approx([arm["seconds"]["total"] for arm in tiny.arms])
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names[:3] == ["weak", "full", "random, 10%"]
+
+
+def test_speed_ups_are_marks_beside_the_lines_of_the_model(tiny, ax):
+    assert plots.speedup_by_share(ax, tiny.result) is ax
+    lines = labelled(ax)
+    k = tiny["coreset"]["speedup_model"]["k"]
+    assert list(lines) == ["at most 1/f", "k = 12", f"k = {k:.2f}, as here", *SELECTORS]
+    for name, cost in (("k = 12", 12), (f"k = {k:.2f}, as here", k)):
+        for x, y in zip(*lines[name].get_data(), strict=True):
+            assert y == pytest.approx((1 + cost) / (1 + cost * x / 100))
+        assert y == pytest.approx(1)
+    for name in SELECTORS:
+        rows = [arm for arm in tiny.arms if arm["name"] == name]
+        assert list(lines[name].get_xdata()) == [10, 30]
+        assert list(lines[name].get_ydata()) == [
+            pytest.approx(arm["speedup"] * 2 / (1 + arm["budget"])) for arm in rows
+        ]
 
 
 def test_a_selector_has_one_colour_in_all_plots(tiny):

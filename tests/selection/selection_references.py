@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from auglean.selection import Selection
 from auglean.signals import Signals
 
 
@@ -91,3 +92,8 @@ def score_signals(loss: list[float] | torch.Tensor) -> Signals:
     loss = torch.as_tensor(loss, dtype=torch.float32)
     n = len(loss)
     return Signals(loss, torch.zeros(n), torch.ones(n, 2), torch.zeros(n, 1), torch.zeros(n, dtype=torch.int64))
+
+
+def class_counts(labels: torch.Tensor, chosen: Selection) -> list[int]:
+    """How many examples of each class were chosen."""
+    return torch.bincount(labels[chosen.indices], minlength=int(labels.max()) + 1).tolist()

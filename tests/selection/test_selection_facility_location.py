@@ -13,6 +13,8 @@ from selection_references import best_subset, explicit_distances, nearest_pick, 
 
 from auglean.errors import InputError
 from auglean.selection import facility_location
+from auglean.selection.distances import OuterProducts
+from auglean.selection.matrices import Workspace
 
 SOLVERS = ("naive", "lazy", "decremental", "auto")
 solvers = pytest.mark.parametrize("solver", SOLVERS)
@@ -151,17 +153,14 @@ def test_within_a_factor_of_the_best_subset(seed):
 # The solvers agree to the bit
 
 
-def assert_solvers_agree(k, **given_as):
-    first, *others = (
-        facility_location(given_as.get("points"), k, solver=solver, similarity=given_as.get("similarity"))
-        for solver in SOLVERS
-    )
+def assert_solvers_agree(k, points=None, **given_as):
+    first, *others = (facility_location(points, k, solver=solver, **given_as) for solver in SOLVERS)
     n = first.total
     assert len(set(first.indices.tolist())) == k
     assert set(first.indices.tolist()) <= set(range(n))
     assert first.weights.sum() == n
     assert torch.bincount(first.assignment, minlength=k).tolist() == first.weights.tolist()
-    steps = first.gains if given_as.get("points") is not None else first.gains[1:]
+    steps = first.gains if points is not None else first.gains[1:]
     assert bool((steps.diff() <= 0).all())
     assert bool((steps >= 0).all())
     for other in others:
@@ -178,14 +177,153 @@ reals = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+storages = pytest.mark.parametrize("storage", ["float64", "float32", "float16"])
+
+
+@storages
+@settings(max_examples=100, deadline=None)
 @given(
     points=hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=reals),
     data=st.data(),
 )
-def test_solvers_agree_on_points(points, data):
+def test_solvers_agree_on_points(points, storage, data):
     k = data.draw(st.integers(1, len(points)))
-    assert_solvers_agree(k, points=torch.from_numpy(points))
+    assert_solvers_agree(k, points=torch.from_numpy(points), storage=storage)
+
+
+@storages
+def test_solvers_agree_on_random_problems(storage):
+    rng = np.random.default_rng(11)
+    for problem in range(500):
+        n, d = int(rng.integers(1, 40)), int(rng.integers(1, 30))
+        points = rng.normal(size=(n, d)) * 10.0 ** rng.integers(-6, 6)
+        if problem % 3 == 1:
+            points = points[rng.integers(0, n, n)]  # duplicates
+        elif problem % 3 == 2:
+            points = np.round(points / np.abs(points).max() * 3)  # a lattice: ties
+        k = int(rng.integers(1, n + 1))
+        one, other, third = (
+            facility_location(torch.from_numpy(points), k, solver=solver, storage=storage)
+            for solver in ("naive", "lazy", "decremental")
+        )
+        assert one.indices.tolist() == other.indices.tolist() == third.indices.tolist()
+        assert torch.equal(one.gains, third.gains)
+        assert torch.equal(one.gains, other.gains)
+        assert torch.equal(one.assignment, third.assignment)
+        assert len(set(one.indices.tolist())) == k
+
+
+@storages
+@pytest.mark.parametrize("kind", ["residuals", "easy class", "heavy tails", "outer products", "lattice", "duplicates"])
+def test_solvers_agree_where_ties_are_structural(kind, storage):
+    # two points that would only serve each other have equal gains: some steps in a hundred, to be broken alike
+    g = torch.Generator().manual_seed(12)
+    n = 700
+    residual = (2 * torch.randn(n, 10, generator=g)).softmax(1)
+    residual[:, 0] -= 1
+    lattice = torch.cartesian_prod(torch.arange(27.0), torch.arange(26.0))
+    points = {
+        "residuals": residual,
+        "easy class": residual * torch.rand(n, 1, generator=g) ** 4,
+        "heavy tails": residual * residual.norm(dim=1, keepdim=True) ** 4,
+        "outer products": OuterProducts.of(residual, torch.randn(n, 30, generator=g)),
+        "lattice": lattice[:n],
+        "duplicates": residual[torch.randint(0, 100, (n,), generator=g)],
+    }[kind]
+    chosen = assert_solvers_agree(200, points=points, storage=storage)
+    if kind in ("lattice", "duplicates"):
+        assert int((chosen.gains.diff() == 0).sum()) > 10  # the traps are there
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+@pytest.mark.parametrize("power", [0, 1, 2, 4])
+def test_coarser_storage_costs_next_to_nothing(power, storage):
+    # also where the distances span many orders of magnitude, as late in training
+    g = torch.Generator().manual_seed(13)
+    residual = (4 * torch.randn(900, 10, generator=g)).softmax(1)
+    residual[:, 0] -= 1
+    points = (residual * residual.norm(dim=1, keepdim=True) ** power).double()
+    distance = explicit_distances(points.numpy())
+    fine, coarse = (facility_location(points, 90, storage=name) for name in ("float64", storage))
+    cost = [distance[:, chosen.indices.tolist()].min(1).sum() for chosen in (fine, coarse)]
+    assert cost[0] == pytest.approx(fine.how["objective"], rel=1e-9)
+    assert cost[1] == pytest.approx(coarse.how["objective"], rel=2e-3)
+    assert cost[1] <= 1.002 * cost[0]
+
+
+def test_two_threads_choose_as_one():
+    points = torch.randn(1500, 24, generator=torch.Generator().manual_seed(14))
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(facility_location(points, 300))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0].indices, found[1].indices)
+    assert torch.equal(found[0].gains, found[1].gains)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+@storages
+def test_gpu_chooses_as_naive_on_its_own_distances(storage):
+    points = torch.randn(1500, 24, generator=torch.Generator().manual_seed(15)).cuda()
+    one, other = (facility_location(points, 300, solver=solver, storage=storage) for solver in ("naive", "decremental"))
+    assert torch.equal(one.indices, other.indices)
+    assert torch.equal(one.gains, other.gains)
+
+
+def test_memory_is_shared_by_calls_one_after_the_other():
+    g = torch.Generator().manual_seed(16)
+    workspace = Workspace()
+    for n in (300, 900, 40):
+        points = torch.randn(n, 5, generator=g)
+        one, other = facility_location(points, n // 4), facility_location(points, n // 4, workspace=workspace)
+        assert torch.equal(one.indices, other.indices)
+        assert torch.equal(one.weights, other.weights)
+
+
+# The sampling solver, and graphs
+
+
+def test_stochastic_is_near_the_best_on_average_and_repeats_by_seed():
+    points = torch.randn(300, 4, generator=torch.Generator().manual_seed(17), dtype=torch.float64)
+    exact = facility_location(points, 30)
+    drawn = [facility_location(points, 30, solver="stochastic", epsilon=0.1, seed=seed) for seed in range(10)]
+    value = float(exact.gains.sum())
+    assert np.mean([float(chosen.gains.sum()) for chosen in drawn]) >= (1 - 0.1) * value
+    assert all(chosen.how["objective"] >= exact.how["objective"] for chosen in drawn)
+    assert len({tuple(chosen.indices.tolist()) for chosen in drawn}) > 1
+    again = facility_location(points, 30, solver="stochastic", epsilon=0.1, seed=0)
+    assert torch.equal(again.indices, drawn[0].indices)
+    assert all(len(set(chosen.indices.tolist())) == 30 for chosen in drawn)
+
+
+@pytest.mark.parametrize("k", [1, 3, 25])
+def test_stochastic_that_sees_all_candidates_is_greedy(k):
+    points = torch.randn(25, 3, generator=torch.Generator().manual_seed(18))
+    # (n/k) ln(1/ε) ≥ n
+    chosen = facility_location(points, k, solver="stochastic", epsilon=math.exp(-k) / 2)
+    assert torch.equal(chosen.indices, facility_location(points, k).indices)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    similarity=square(st.sampled_from([0, 0, 0, 1, 2, 7])),
+    layout=st.sampled_from([torch.sparse_coo, torch.sparse_csr, torch.sparse_csc]),
+    data=st.data(),
+)
+def test_a_graph_is_a_matrix_with_zeros(similarity, layout, data):
+    k = data.draw(st.integers(1, len(similarity)))
+    dense = torch.from_numpy(similarity).double()
+    one = facility_location(None, k, similarity=dense)
+    other = facility_location(None, k, similarity=dense.to_sparse(layout=layout))
+    assert one.indices.tolist() == other.indices.tolist()
+    assert one.gains.tolist() == other.gains.tolist()
+    assert one.weights.tolist() == other.weights.tolist()
+    assert one.how["objective"] == other.how["objective"]
 
 
 @settings(max_examples=150, deadline=None)
@@ -217,7 +355,7 @@ def test_always_k_distinct_where_most_gains_are_zero(kind):
 @pytest.mark.parametrize("rows", [1, 7, 40])
 def test_rows_updated_a_chunk_at_a_time(monkeypatch, rows):
     points = torch.randn(100, 3, generator=torch.Generator().manual_seed(6))
-    monkeypatch.setattr(sys.modules["auglean.selection.facility_location"], "_CHUNK_BYTES", rows * 100 * 8)
+    monkeypatch.setattr(sys.modules["auglean.selection.greedy"], "_CHUNK_BYTES", rows * 100 * 8)
     assert_solvers_agree(60, points=points)
 
 
@@ -257,6 +395,10 @@ def test_clusters_and_the_bound_on_the_gradient_error(seed):
     assert chosen.how["objective"] == pytest.approx(bound, abs=1e-9)
     error = np.linalg.norm(points.numpy().sum(0) - chosen.weights.numpy() @ points.numpy()[picks])
     assert 0 < error <= bound
+    relative = error / np.linalg.norm(points.numpy().sum(0))
+    assert chosen.gradient_error == pytest.approx(relative, rel=1e-9)
+    assert facility_location(points.float(), 5 + seed).gradient_error == pytest.approx(relative, rel=1e-4)
+    assert facility_location(None, 5, distances=torch.from_numpy(distance)).gradient_error is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -361,6 +503,19 @@ def test_equal_gains_are_equal_whatever_the_rounding(solver):
         ({"points": None, "distances": torch.zeros(4), "k": 1}, "square"),
         ({"points": None, "similarity": torch.full((2, 2), float("nan")), "k": 1}, "Row 0 of the matrix"),
         ({"points": torch.zeros(3, 2), "k": 1, "solver": "lasy"}, "did you mean 'lazy'"),
+        ({"points": torch.zeros(3, 2), "k": 1, "storage": "float8"}, "storage 'float8'"),
+        ({"points": torch.zeros(3, 2), "k": 1, "solver": "stochastic", "epsilon": 0.9}, "epsilon is 0.9"),
+        ({"points": torch.zeros(3, 2), "k": 1, "max_memory": 1000}, "too small for any solver on 3 points"),
+        (
+            {"points": None, "similarity": torch.eye(3), "k": 1, "storage": "float16"},
+            "which is for distances of points",
+        ),
+        ({"points": None, "similarity": torch.eye(3), "k": 1, "solver": "cells"}, "cells need points"),
+        ({"points": None, "similarity": -torch.eye(3).to_sparse(), "k": 1}, "negative or not finite"),
+        (
+            {"points": None, "similarity": torch.eye(3).to_sparse(), "k": 1, "solver": "naive"},
+            "leave the solver at auto",
+        ),
     ],
 )
 def test_bad_input(arguments, says):

@@ -1,6 +1,7 @@
 """`compare`: what its result holds, that its arms are fair, and what it refuses."""
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +17,7 @@ import auglean as al
 from auglean.data import Splits
 from auglean.errors import InputError
 from auglean.randomness import derive
-from auglean.selection import Coreset, MaxLoss, Random, Selection, Selector
+from auglean.selection import CCS, Coreset, MaxLoss, Selection, Selector
 from auglean.studies import comparing
 from auglean.training import Interrupted, Recipe, correct, fit, fitting, transformed
 
@@ -63,6 +64,7 @@ ARM = {
     "gradient_error": (float, type(None)),
     "seconds": {"select": float, "augment": float, "train": float, "total": float},
     "speedup": float,
+    "speedup_model": (dict, type(None)),
     "validation": {"clean": float, "transformed": float},
     **{f"seconds_to_{end}{suffix}": REACH for end in ("weak", "full99") for suffix in ("", "_transformed")},
 }
@@ -144,6 +146,40 @@ def test_gradient_errors_are_told_of_random_too(digits):
     assert digits["coreset"]["gradient_error"] < digits["random"]["gradient_error"]
 
 
+def test_kappa_is_told_at_each_choice_of_each_seed(digits):
+    """Fourteen epochs of 1,100 images; choices at 0, 5 and 10, at two of which an older one is measured too."""
+    assert (digits["weak"]["kappa"], digits["full"]["kappa"]) == ([[], []], [[], []])
+    for run in digits["coreset"]["kappa"]:
+        assert [(row["epoch"], row["reselected"]) for row in run] == [
+            (0, True), (5, False), (5, True), (10, False), (10, True)
+        ]  # fmt: skip
+        assert all(row["kappa"] > 0 and row["step"] == math.ceil((row["epoch"] * 1100 - 63) / 64) for row in run)
+        assert run[2]["kappa"] < run[1]["kappa"]
+    for run in digits["random"]["kappa"]:
+        assert [(row["epoch"], row["reselected"]) for row in run] == [(0, True), (5, False), (10, False)]
+    for run in digits["random-each-epoch"]["kappa"]:
+        assert [(row["epoch"], row["reselected"]) for row in run] == [(0, True), (5, True), (10, True)]
+
+
+def test_signals_from_the_steps_and_a_threshold_reach_every_run(tmp_path):
+    options = {**TINY, "steps": 16, "seeds": 2, "every": 9, "signals": "steps", "reselect_above": 1e-6}
+    found = al.compare(tiny(), selectors="max-loss", out=tmp_path / "run", **options)
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (config["signals"], config["reselect_above"]) == ("steps", 1e-6)
+    for run in found["max-loss"]["kappa"]:  # three epochs of 88 images
+        assert [(row["epoch"], row["reselected"]) for row in run] == [
+            (0, True), (1, False), (1, True), (2, False), (2, True)
+        ]  # fmt: skip
+        assert [row["staleness"]["most"] > 0 for row in run] == [False, True, True, True, True]
+    assert [row["reselected"] for row in found["random"]["kappa"][0]] == [True, False, False]
+    for epoch in (0, 1, 2):
+        path = tmp_path / "run" / "selections" / "max-loss-0.1-full+subset" / "seed1" / f"epoch{epoch:04d}.json"
+        assert Selection.load(path).how["staleness"]["never"] == 0
+    shared = {name: options[name] for name in ("steps", "every", "signals", "reselect_above", "recipe", "policy")}
+    alone = fit("mlp", tiny().train, selector="max-loss", budget=0.1, seed=1, **shared)
+    assert [dict(row) for row in alone.kappa] == found["max-loss"]["kappa"][1]
+
+
 def test_an_arm_is_what_fit_gives_for_its_seed(digits):
     """So arms share seeds, initial weights, recipe and steps; worked out for one of them by hand."""
     sets = al.splits("digits")
@@ -176,9 +212,14 @@ def test_the_run_folder(digits):
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert config == digits.result["config"]
     assert (config["policy"], config["network"], config["seeds"], config["steps"]) == (POLICY, "mlp", 2, 240)
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in lines if "kappa" not in row]
     assert Counter(row["arm"] for row in rows) == {arm["name"]: 8 for arm in digits.arms}
     assert [row["step"] for row in rows[:8]] == [60, 120, 180, 240] * 2
+    told = [row for row in lines if "kappa" in row and row["arm"] == "coreset"]
+    assert {row["seed"] for row in told} == {0, 1}
+    assert told[0] == {"job": "coreset-0.1-full+subset/seed0", "arm": "coreset", "budget": 0.1, "role": "full+subset",
+                       "seed": 0, **digits["coreset"]["kappa"][0][0]}  # fmt: skip
     chosen = Selection.load(out / "selections" / "coreset-0.1-full+subset" / "seed1" / "epoch0005.json")
     assert len(chosen) == 100
     assert chosen.how["selector"] == "coreset"
@@ -265,9 +306,9 @@ def test_what_is_named_twice_is_run_once():
 
 
 def test_selectors_that_differ_in_an_option_have_rows_of_their_own():
-    found = arms(selectors=[Coreset(), Coreset(allocation="equal"), MaxLoss(draw="inverse"), Random(per_class=True)])
+    found = arms(selectors=[Coreset(), Coreset(allocation="equal"), MaxLoss(draw="inverse"), CCS(beta=0.3)])
     names = [arm["name"] for arm in found[2:]]
-    assert names[2:] == ["coreset", "coreset(allocation=equal)", "max-loss-inverse", "random(per_class=True)"]
+    assert names[2:] == ["coreset", "coreset(allocation=equal)", "max-loss-inverse", "ccs(beta=0.3)"]
 
 
 @dataclass(frozen=True)
@@ -377,6 +418,9 @@ SWAPPED = al.ImageSet(small().images, small().labels, ("bee", "ant", "cat", "dog
         ({"seeds": 0}, "seeds is 0"),
         ({"every": 0}, "every 0 epochs"),
         ({"start": -1}, "from epoch -1"),
+        ({"reselect_above": 0}, "reselect_above is 0; give a relative error above 0"),
+        ({"signals": "passes"}, "did you mean 'pass'"),
+        ({"signals": "steps", "role": ["full+subset", "subset"]}, "the role 'subset' leaves out"),
         ({"eval_every": 0}, "eval_every is 0"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"policy": al.as_policy(lambda x: x[:, :4])}, "shape"),

@@ -30,7 +30,7 @@ al.compare("digits", out=sys.argv[1], resume=len(sys.argv) > 2, **{OPTIONS!r})
 
 def without_seconds(value):
     if isinstance(value, dict):
-        return {k: without_seconds(v) for k, v in value.items() if not (k.startswith("seconds") or k == "speedup")}
+        return {k: without_seconds(v) for k, v in value.items() if not k.startswith(("seconds", "speedup"))}
     return [without_seconds(item) for item in value] if isinstance(value, list) else value
 
 
@@ -107,16 +107,39 @@ class StopAt(al.studies.Narrator):
         self.stopping = self.stopping or (self._done, step) == self.at
 
 
-@pytest.mark.parametrize("stops", [[(0, 1)], [(0, 7), (4, 3)], [(3, 2), (3, 4), (9, 6)]])
-def test_stopped_and_resumed(tmp_path, stops):
-    al.compare(sets(), out=tmp_path / "whole", **TINY)
+@pytest.mark.parametrize("more", [{}, {"signals": "steps", "reselect_above": 0.5, "every": 3}])
+@pytest.mark.parametrize("stops", [[(0, 1)], [(0, 7), (4, 3)], [(3, 2), (3, 4), (9, 6)], [(4, 3), (4, 5)]])
+def test_stopped_and_resumed(tmp_path, stops, more):
+    options = {**TINY, **more}
+    al.compare(sets(), out=tmp_path / "whole", **options)
     for count, (job, step) in enumerate(stops):
         with pytest.raises(Interrupted, match="stopped after step"):
-            al.compare(sets(), out=tmp_path / "run", resume=count > 0, narrator=StopAt(job, step), **TINY)
+            al.compare(sets(), out=tmp_path / "run", resume=count > 0, narrator=StopAt(job, step), **options)
         assert (tmp_path / "run" / "config.yaml").exists()
         assert not (tmp_path / "run" / "result.json").exists()
-    al.compare(sets(), out=tmp_path / "run", resume=True, **TINY)
+    al.compare(sets(), out=tmp_path / "run", resume=True, **options)
     assert numbers(tmp_path / "run") == numbers(tmp_path / "whole")
+
+
+def test_a_folder_of_before_signals_could_come_from_the_steps_is_gone_on_with(tmp_path):
+    """As an earlier version left it: without the options, and with jobs that tell nothing of κ."""
+    options = {**TINY, "every": 5}
+    whole = al.compare(sets(), **options).result["arms"]
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        al.compare(sets(), out=out, narrator=StopAt(5, 2), **options)
+    lines = (out / "config.yaml").read_text().splitlines(keepends=True)
+    (out / "config.yaml").write_text("".join(x for x in lines if not x.startswith(("signals:", "reselect_above:"))))
+    for path in (out / "checkpoint").glob("*.json"):
+        job = json.loads(path.read_text())
+        del job["kappa"]
+        path.write_text(json.dumps(job))
+    with pytest.raises(InputError, match="a run with signals 'pass', not 'steps'"):
+        al.compare(sets(), out=out, resume=True, signals="steps", **options)
+    found = al.compare(sets(), out=out, resume=True, **options)
+    assert [arm["accuracy"] for arm in found.arms] == [arm["accuracy"] for arm in whole]
+    assert [bool(run) for run in found["max-loss"]["kappa"]] == [False, True]
+    assert al.reports.write(found).exists()
 
 
 def test_rows_after_the_last_state_and_a_line_that_was_cut_off_are_dropped(tmp_path):
@@ -155,7 +178,7 @@ def stopped(tmp_path):
         ({"network": "cnn"}, "network 'mlp', not 'cnn'"),
         ({"policy": "rotate10"}, "policy"),
         ({"selectors": ["coreset"]}, "selectors"),
-        ({"selectors": [al.MaxLoss(per_class=True)]}, "selectors"),
+        ({"selectors": [al.Coreset(allocation="equal")]}, "selectors"),
         ({"budgets": [0.2]}, "budgets"),
         ({"role": "subset"}, "role"),
         ({"recipe": Recipe(batch_size=16, lr=0.3)}, "recipe"),
@@ -207,6 +230,16 @@ def test_rows_after_the_state_are_forgotten(tmp_path):
     folder.log({"job": "one", "step": 2})
     rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert [(row["job"], row["step"]) for row in rows] == [("one", 1), *(("two", s) for s in (1, 2, 3)), ("one", 2)]
+
+
+def test_a_kappa_of_the_step_of_the_state_was_measured_after_it(tmp_path):
+    folder = RunFolder(tmp_path / "run", {"a": 1}, fingerprint="f")
+    for row in ({"step": 0, "kappa": 1.0}, {"step": 2}, {"step": 2, "kappa": None}, {"step": 3, "kappa": 0.1}):
+        folder.log({"job": "one", **row})
+    folder.forget("one", after=2)
+    rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [(row["step"], row.get("kappa")) for row in rows] == [(0, 1.0), (2, None)]
+    assert "kappa" not in rows[1]
 
 
 def test_the_fingerprint_is_of_all_three_sets():

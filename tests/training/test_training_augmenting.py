@@ -1,6 +1,7 @@
 """What an epoch holds, with which weights, which images it becomes, and how a loader gives them."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar, get_args
@@ -17,7 +18,8 @@ import auglean as al
 from auglean.errors import InputError
 from auglean.policies import as_policy, parse
 from auglean.selection import Random, Selection, Selector
-from auglean.selection.weights import WeightMode
+from auglean.selection.weights import WeightMode, gradient_error
+from auglean.signals import measure
 from auglean.training import ROLES, AugmentSampler, AugmentSubset, Item, Plan, weighted_loss
 
 MODES = get_args(WeightMode)
@@ -29,7 +31,9 @@ def chosen(indices, weights, total):
 
 
 def network():
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
 
 
 def split(plan):
@@ -211,6 +215,183 @@ def test_the_gradient_error_is_that_of_the_weights_in_use(numbered):
     assert errors["none"] != pytest.approx(errors["raw"], rel=1e-3)
 
 
+# when the choice has aged
+
+
+def aged(data, model, chosen):
+    """The gradient error of a choice by its own weights, from signals collected anew."""
+    signals = al.collect(model, data)
+    return gradient_error(signals.residual, chosen.indices, chosen.weights, feature=signals.feature)
+
+
+def turn(model, epoch):
+    """Change what the network says."""
+    g = torch.Generator().manual_seed(epoch)
+    model[1].weight.data.add_(0.05 * torch.randn(4, 64, generator=g))
+
+
+@pytest.mark.parametrize(("selector", "threshold"), [("coreset", 1.0), ("max-loss", 3.5)])
+def test_a_choice_is_made_anew_where_kappa_has_passed_the_threshold(noise, selector, threshold):
+    """Of forty images a probe holds all, so κ is the error itself; the threshold is one that some epochs reach."""
+    data, model = noise(), network()
+    sampler = AugmentSampler(data, selector=selector, budget=8, every=100, start=1, reselect_above=threshold)
+    told = []
+    for epoch in range(12):
+        turn(model, epoch)
+        before = sampler.selection
+        sampler.set_epoch(epoch)
+        anew = sampler.reselect(model)
+        if epoch < 1:
+            assert (anew, sampler.measured) == (None, ())
+            continue
+        ages = [aged(data, model, before), aged(data, model, sampler.selection)]
+        told.append(anew is not None)
+        assert told[-1] == (epoch == 1 or ages[0] > threshold)
+        assert (anew is None) == (sampler.selection is before)
+        expected = [(ages[0], False)] * (epoch > 1) + [(ages[1], True)] * told[-1]
+        assert [m.reselected for m in sampler.measured] == [new for _, new in expected]
+        assert [m.kappa for m in sampler.measured] == pytest.approx([age for age, _ in expected], rel=1e-5)
+    assert 1 < sum(told) < 11
+
+
+def test_at_a_choice_that_is_due_the_old_one_is_measured_too(noise):
+    data, model = noise(), network()
+    sampler = AugmentSampler(data, selector="coreset", budget=8, every=2)
+    for epoch in range(4):
+        turn(model, epoch)
+        before = sampler.selection
+        sampler.set_epoch(epoch)
+        sampler.reselect(model)
+        ages = [aged(data, model, before), aged(data, model, sampler.selection)]
+        expected = [(ages[1], True)] if epoch == 0 else [(ages[0], False), (ages[1], True)] if epoch == 2 else []
+        assert [m.reselected for m in sampler.measured] == [new for _, new in expected]
+        assert [m.kappa for m in sampler.measured] == pytest.approx([age for age, _ in expected], rel=1e-5)
+
+
+def test_what_asks_no_model_keeps_to_the_clock_and_is_measured_where_that_is_wished(noise):
+    model = network()
+    for name in ("random", "random-each-epoch"):
+        for diagnose in (False, True):
+            sampler = AugmentSampler(noise(), selector=name, budget=8, every=3, reselect_above=1e-6)
+            told = []
+            for epoch in range(5):
+                sampler.set_epoch(epoch)
+                chosen = sampler.reselect(model, diagnose=diagnose)
+                told.append((chosen is not None, [m.reselected for m in sampler.measured]))
+            if not diagnose:
+                assert [m for _, m in told] == [[]] * 5
+            elif name == "random":  # one choice for good
+                assert told == [(True, [True]), (False, [False]), (False, [False]), (True, [False]), (False, [False])]
+            else:
+                assert told == [(True, [True]), (True, []), (True, []), (True, [True]), (True, [])]
+
+
+def test_the_weights_of_a_mode_are_those_it_gives_on_average(noise):
+    model, found = network(), {}
+    for mode in MODES:
+        sampler = AugmentSampler(noise(), selector="coreset", budget=8, weights=mode)
+        sampler.reselect(model)
+        found[mode] = sampler.measured[0].kappa
+    assert found["raw"] == found["mean1"] == found["sampled"]
+    assert found["none"] != pytest.approx(found["raw"], rel=1e-3)
+
+
+# signals from the steps
+
+
+@dataclass(frozen=True)
+class Loud(Selector):
+    """The examples of highest loss, anew each epoch: asks a model, and in every epoch."""
+
+    name: ClassVar[str] = "loud"
+
+    @property
+    def each_epoch(self):
+        return True
+
+    def choose(self, signals, labels, k, g):
+        indices = signals.loss.argsort(descending=True, stable=True)[:k]
+        return Selection(indices, torch.ones(k).double(), torch.zeros(k), total=len(labels))
+
+
+def counting(model):
+    """Count the images that a network meets."""
+    seen = []
+    model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    return seen
+
+
+@pytest.mark.parametrize(("selector", "every"), [("max-loss", 2), ("coreset-last-layer", 2), (Loud(), 5)])
+def test_signals_from_the_steps_choose_without_a_pass(noise, selector, every):
+    """A loop of one's own: what each choice used is what the steps said last, by a dictionary of what they said."""
+    data, model = noise(), network()
+    train = AugmentSubset(data, "rotate30", weak="flip")
+    sampler = AugmentSampler(data, selector=selector, budget=8, every=every, signals="steps")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    said, choices, seen = {}, [], counting(model)
+    with sampler.recorder.watch(model, data):
+        for epoch in range(5):
+            sampler.set_epoch(epoch)
+            seen.clear()
+            chosen = sampler.reselect(model)
+            if chosen is not None:
+                choices.append(epoch)
+                assert sum(seen) == (0 if epoch else 2 + 40)  # two to find the last layer
+                age = chosen.how["staleness"]  # an epoch is three batches
+                assert (age["most"], age["never"]) == (3 if epoch else 0, 0)
+                assert age["epochs"] == pytest.approx(1 if epoch else 0)
+            if chosen is not None and epoch:
+                expected = al.Signals(*(torch.stack([said[i][part] for i in range(40)]) for part in range(5)))
+                again = AugmentSampler(data, selector=selector, budget=8)
+                again.set_epoch(epoch)
+                assert torch.equal(again.choose(expected).indices, chosen.indices)
+                assert again.diagnose(expected).gradient_error == pytest.approx(chosen.gradient_error)
+            for batch, (x, y, weight) in zip(
+                sampler.plan().split(16), DataLoader(train, batch_size=16, sampler=sampler), strict=True
+            ):
+                logits = model(x)
+                sampler.recorder.record(batch.ids, logits, y, copy=batch.copy)
+                for row in (batch.copy == 0).nonzero()[:, 0].tolist():
+                    loss, margin, residual, prediction = measure(logits[row : row + 1].detach(), y[row : row + 1])
+                    feature = x[row].flatten()
+                    said[int(batch.ids[row])] = (
+                        loss[0].float(), margin[0].float(), residual[0].float(), feature, prediction[0],
+                    )  # fmt: skip
+                optimizer.zero_grad()
+                weighted_loss(logits, y, weight).backward()
+                optimizer.step()
+    assert choices == ([0, 1, 2, 3, 4] if isinstance(selector, Loud) else [0, 2, 4])
+
+
+def test_with_signals_from_the_steps_kappa_is_that_of_all_examples_and_costs_no_pass(noise):
+    data, model = noise(), network()
+    sampler = AugmentSampler(data, selector="coreset", budget=8, every=50, signals="steps", reselect_above=0.3)
+    sampler.reselect(model)
+    seen = counting(model)
+    signals = al.collect(model, data)
+    signals.residual.add_(0.1 * torch.randn(40, 4, generator=torch.Generator().manual_seed(1)))
+    sampler.recorder.load_state_dict(
+        {**signals.tensors, "seen": torch.full((40,), 7), "clock": torch.tensor([9, 40 * 3])}
+    )
+    seen.clear()
+    sampler.set_epoch(1)
+    old = sampler.selection
+    error = gradient_error(signals.residual, old.indices, old.weights, feature=signals.feature)
+    chosen = sampler.reselect(model)
+    assert seen == []
+    assert sampler.measured[0] == (pytest.approx(error), False)
+    assert (chosen is not None) == (error > 0.3)
+    assert chosen.how["staleness"] == {"median": 2.0, "most": 2, "epochs": pytest.approx(2 / 3), "never": 0.0}
+
+
+@pytest.mark.parametrize("role", ["subset", "subset+subset", "random+subset"])
+def test_roles_without_steps_on_every_example_are_refused(noise, role):
+    with pytest.raises(InputError, match=re.escape(f"the role '{role}' leaves out")) as caught:
+        AugmentSampler(noise(), selector="coreset", budget=8, role=role, signals="steps")
+    assert "\n" not in str(caught.value)
+    assert AugmentSampler(noise(), selector="random", budget=8, role=role, signals="steps").recorder is None
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [
@@ -221,6 +402,9 @@ def test_the_gradient_error_is_that_of_the_weights_in_use(numbered):
         ({"weights": "row"}, "raw"),
         ({"every": 0}, "every ≥ 1"),
         ({"start": -1}, "start ≥ 0"),
+        ({"reselect_above": 0.0}, "reselect_above is 0.0; give a relative error above 0"),
+        ({"reselect_above": float("nan")}, "reselect_above is nan"),
+        ({"signals": "step"}, "did you mean 'steps'"),
     ],
 )
 def test_bad_options_are_told(numbered, options, word):
@@ -232,6 +416,13 @@ def test_a_selector_that_asks_needs_a_model(numbered):
     with pytest.raises(InputError, match="pass it to reselect"):
         AugmentSampler(numbered(), selector="coreset", budget=5).reselect()
     assert AugmentSampler(numbered(), selector="random", budget=5).reselect() is not None
+
+
+def test_a_plan_is_cut_into_batches(numbered):
+    plan = AugmentSampler(numbered(10)).plan()
+    parts = plan.split(8)
+    assert [len(part) for part in parts] == [8, 8, 4]
+    assert [item for part in parts for item in part.items()] == plan.items()
 
 
 # the images

@@ -13,7 +13,8 @@ import auglean as al
 from auglean.errors import InputError
 from auglean.policies import Policy
 from auglean.randomness import derive
-from auglean.training import AugmentSampler, AugmentSubset, Diverged, Hooks, Recipe, fit
+from auglean.signals import Recorder
+from auglean.training import AugmentSampler, AugmentSubset, Diverged, Hooks, Recipe, fit, weighted_loss
 
 FAST = Recipe(batch_size=16, lr=0.05)
 
@@ -266,6 +267,90 @@ def test_choices_are_made_when_due(noise, selector, start, every, epochs):
     assert len(result.selection) == 8
 
 
+# signals from the steps, and κ
+
+
+def loop_with_recorder(model, data, *, steps, batch_size, lr, every, reselect_above=None):
+    """Train by the book, and choose by what the steps said: batches straddle epochs, and a choice comes before the
+    rest of an epoch that is shorter than a batch."""
+    train = AugmentSubset(data, "rotate30", weak="flip", seed=derive(0, "images"))
+    options = {"selector": "coreset-last-layer", "budget": 9, "every": every, "reselect_above": reselect_above}
+    sampler = AugmentSampler(data, signals="steps", seed=derive(0, "sampler"), **options)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    plan, epoch, chosen, measured = None, 0, {}, []
+    with sampler.recorder.watch(model, data):
+        for step in range(steps):
+            while plan is None or len(plan) < batch_size:
+                sampler.set_epoch(epoch)
+                if sampler.reselect(model):
+                    chosen[epoch] = sampler.selection.indices.tolist()
+                measured += [(step, epoch, *m) for m in sampler.measured]
+                plan, epoch = sampler.plan() if plan is None else plan.join(sampler.plan()), epoch + 1
+            batch, plan = plan[:batch_size], plan[batch_size:]
+            x, y = train.render(batch)
+            logits = model(x)
+            sampler.recorder.record(batch.ids, logits, y, copy=batch.copy)
+            optimizer.zero_grad()
+            weighted_loss(logits, y, batch.weight).backward()
+            optimizer.step()
+    return chosen, measured
+
+
+@pytest.mark.parametrize("threshold", [None, 0.7])
+def test_signals_from_the_steps_are_those_of_a_loop_written_out(noise, threshold):
+    recipe = Recipe(batch_size=16, lr=0.3, momentum=0, weight_decay=0, schedule="constant", warmup=0)
+    options = {"every": 3, "reselect_above": threshold}
+    chosen, measured = loop_with_recorder(linear(), noise(), steps=40, batch_size=16, lr=0.3, **options)
+    told, rows = {}, []
+    hooks = Hooks(selected=lambda epoch, s: told.update({epoch: s.indices.tolist()}), measured=rows.append)
+    options |= {"selector": "coreset-last-layer", "budget": 9, "policy": "rotate30", "weak": "flip"}
+    result = fit(linear(), noise(), steps=40, recipe=recipe, signals="steps", hooks=hooks, **options)
+    assert told == chosen
+    assert len({tuple(rows) for rows in told.values()}) > 2
+    assert tuple(rows) == result.kappa
+    assert [(row["step"], row["epoch"], row["reselected"]) for row in rows] == [m[:2] + m[3:] for m in measured]
+    assert [row["kappa"] for row in rows] == pytest.approx([m[2] for m in measured], rel=1e-4)
+    assert all(row["staleness"]["never"] == 0 for row in rows)
+    assert 0.9 < max(row["staleness"]["epochs"] for row in rows) < 1 + 16 / 49 + 1e-9  # an epoch and a step
+    other = fit(linear(), noise(), steps=40, recipe=recipe, **options)
+    assert not torch.equal(weights(other.model), weights(result.model))
+    assert "staleness" not in other.kappa[0]
+
+
+def test_between_choices_kappa_is_asked_at_each_epoch_if_there_is_a_threshold(noise):
+    options = {"policy": "flip", "selector": "coreset", "budget": 8, "every": 4, "start": 1, "recipe": FAST}
+    silent = fit(linear(), noise(), steps=18, **options)  # six epochs of 48
+    assert [(row["epoch"], row["reselected"]) for row in silent.kappa] == [(1, True), (5, False), (5, True)]
+    assert silent.kappa[0]["step"] == 3
+    never = fit(linear(), noise(), steps=18, reselect_above=1e6, **options)
+    assert torch.equal(weights(never.model), weights(silent.model))
+    assert [(r["epoch"], r["reselected"]) for r in never.kappa if r not in silent.kappa] == [
+        (2, False), (3, False), (4, False)
+    ]  # fmt: skip
+    always = fit(linear(), noise(), steps=18, reselect_above=1e-6, **options)
+    each = [(epoch, new) for epoch in (2, 3, 4, 5) for new in (False, True)]
+    assert [(row["epoch"], row["reselected"]) for row in always.kappa] == [(1, True), *each]
+    assert [epoch for epoch, _ in always.gradient_errors] == [1, 2, 3, 4, 5]
+
+
+def test_random_is_measured_at_nobodys_choice(noise):
+    options = {"policy": "flip", "selector": "random", "budget": 8, "every": 4, "recipe": FAST, "steps": 15}
+    told = fit(linear(), noise(), diagnose=True, reselect_above=1e-6, **options)
+    assert [(row["epoch"], row["reselected"]) for row in told.kappa] == [
+        (0, True), (1, False), (2, False), (3, False), (4, False)
+    ]  # fmt: skip
+    assert fit(linear(), noise(), reselect_above=1e-6, **options).kappa == ()
+
+
+def test_a_gradient_of_nothing_has_no_kappa():
+    """Two images of one class each way: their gradients cancel, and one alone is infinitely far from their sum."""
+    data = al.ImageSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.arange(2))
+    model = linear(classes=2)
+    torch.nn.init.zeros_(model[1].weight), torch.nn.init.zeros_(model[1].bias)
+    rows = fit(model, data, policy="flip", selector="max-loss", budget=1, steps=1, reselect_above=0.5).kappa
+    assert rows[0]["kappa"] is None
+
+
 # seconds
 
 
@@ -315,6 +400,44 @@ def test_seconds_are_charged_to_what_took_them(noise, monkeypatch, selector, cho
     assert [row["seconds"] for row in result.history] == sorted(row["seconds"] for row in result.history)
 
 
+def test_recording_and_probing_are_charged_to_choosing(noise, monkeypatch):
+    """A training pass takes 10 s, a pass over all 100 s, one over a part 1 s, recording a step 2 s."""
+    ticks = Ticks()
+    monkeypatch.setattr("auglean.training.clock.time", ticks)
+
+    class Slow(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(64, 4)
+
+        def forward(self, x):
+            ticks.now += 10 if self.training else 100 if len(x) == 600 else len(x) != 2
+            return self.last(x.flatten(1))
+
+    class SlowRecorder(Recorder):
+        def record(self, *args, **options):
+            ticks.now += 2
+            super().record(*args, **options)
+
+    monkeypatch.setattr("auglean.training.augmenting.Recorder", SlowRecorder)
+    monkeypatch.setattr(
+        "auglean.training.augmenting.collect", lambda *a, **o: al.collect(*a, **{**o, "batch_size": 900})
+    )
+    options = {"selector": "max-loss", "budget": 40, "every": 3, "steps": 64, "recipe": Recipe(batch_size=50)}
+    options |= {"policy": "flip"}  # 640 images an epoch, so five epochs; choices at 0 and 3
+    assert fit(Slow(), noise(600), **options).seconds["select"] == 2 * 100
+    probed = fit(Slow(), noise(600), reselect_above=1e6, **options)
+    assert probed.seconds["select"] == 2 * 100 + 3 * 1
+    assert probed.seconds["train"] == 64 * 10
+    random = {**options, "selector": "random", "diagnose": True}
+    unpaid = fit(Slow(), noise(600), reselect_above=1e6, **random)
+    assert (len(unpaid.kappa), unpaid.seconds["select"]) == (5, 0)
+    recorded = fit(Slow(), noise(600), signals="steps", **options)
+    # before the first step a pass in two batches, and later one for those that wait at the end of an epoch
+    assert recorded.seconds["select"] == 64 * 2 + 2 * 1 + 1
+    assert recorded.seconds["train"] == 64 * 10
+
+
 def test_no_policy_costs_no_augmentation_seconds(noise):
     result = fit(linear(), noise(), steps=5, recipe=FAST)
     assert (result.seconds["select"], result.seconds["augment"]) == (0, 0)
@@ -328,6 +451,9 @@ def test_no_policy_costs_no_augmentation_seconds(noise):
     ("options", "word"),
     [
         ({"steps": 0}, "steps is 0"),
+        ({"reselect_above": -1.0}, "reselect_above is -1.0"),
+        ({"signals": "stebs"}, "did you mean 'steps'"),
+        ({"selector": "coreset", "budget": 8, "role": "subset", "signals": "steps"}, "the role 'subset' leaves out"),
         ({"eval_every": 0}, "eval_every is 0"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"policy": "rotat15"}, "did you mean 'rotate'"),

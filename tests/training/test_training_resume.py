@@ -12,7 +12,7 @@ from torch.nn import functional
 
 import auglean as al
 from auglean.errors import InputError
-from auglean.files import read_tensors
+from auglean.files import read_tensors, write_tensors
 from auglean.training import Hooks, Interrupted, Recipe, fit
 
 STEPS = 14
@@ -38,13 +38,14 @@ def images(n=40):
 
 def run(path=None, stops=(), **options):
     """Train, stopping at the given steps and going on each time; give the result and all that was told."""
-    rows, chosen, resumed, stops = {}, {}, [], list(stops)
+    rows, chosen, measured, resumed, stops = {}, {}, {}, [], list(stops)
     while True:
         stop_at = stops.pop(0) if stops else None
         steps = []
         hooks = Hooks(
             row=lambda row: rows.update({row["step"]: row}),
             selected=lambda epoch, s: chosen.update({epoch: (s.indices.tolist(), s.weights.tolist())}),
+            measured=lambda row: measured.update({(row["step"], row["epoch"], row["reselected"]): row}),
             progress=steps.append,
             stop=lambda at=stop_at, steps=steps: at is not None and (resumed[-1:] or [0])[0] + len(steps) + 1 >= at,
             resumed=resumed.append,
@@ -58,6 +59,7 @@ def run(path=None, stops=(), **options):
             assert stop_at is not None
             continue
         assert not stops
+        assert tuple(measured.values()) == result.kappa or resumed == [STEPS]
         return result, rows, chosen, resumed
 
 
@@ -76,6 +78,7 @@ def check_same(options, stops):
     assert plain(rows.values()) == plain(rows_told.values())
     assert chosen == chosen_told
     assert whole.gradient_errors == parts.gradient_errors
+    assert whole.kappa == parts.kappa
     assert (whole.steps, whole.images_augmented) == (parts.steps, parts.images_augmented)
     seconds = parts.seconds
     assert seconds["total"] == pytest.approx(seconds["select"] + seconds["augment"] + seconds["train"])
@@ -90,6 +93,18 @@ def test_each_selector(selector, budget, stops):
     assert list(chosen) == ([0, 1, 2, 3, 4] if selector == "random-each-epoch" else [0, 2, 4])
 
 
+@pytest.mark.parametrize("stops", [[2], [3], [1, 4, 9]])
+@pytest.mark.parametrize("threshold", [None, 0.5, 3.0])
+@pytest.mark.parametrize("selector", ["max-loss", "coreset-last-layer"])
+def test_what_the_steps_said_is_kept(selector, threshold, stops):
+    """Choices after a stop rest on steps before it."""
+    options = {"selector": selector, "budget": 9, "every": 2, "signals": "steps", "reselect_above": threshold}
+    chosen = check_same(options, stops)
+    asked = check_same({**options, "signals": "pass"}, stops)
+    assert chosen[0] == asked[0]
+    assert chosen[2] != asked[2]
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     stops=st.sets(st.integers(1, STEPS - 1), min_size=1, max_size=4).map(sorted),
@@ -99,14 +114,24 @@ def test_each_selector(selector, budget, stops):
     every=st.integers(1, 3),
     start=st.integers(0, 3),
     eval_every=st.integers(1, STEPS),
+    threshold=st.sampled_from([None, 0.3, 1.0]),
     batch=st.sampled_from([7, 16, 64]),
 )
 @example(
-    stops=[1, 2], selector="coreset", role="subset", weights="sampled", every=1, start=1, eval_every=3, batch=64
+    stops=[1, 2],
+    selector="coreset",
+    role="subset",
+    weights="sampled",
+    every=1,
+    start=1,
+    eval_every=3,
+    threshold=0.1,
+    batch=64,
 )  # several epochs in a batch
-def test_any_run_stopped_anywhere(stops, selector, role, weights, every, start, eval_every, batch):
+def test_any_run_stopped_anywhere(stops, selector, role, weights, every, start, eval_every, threshold, batch):
     budget = None if selector is None else 0.25
     options = {"selector": selector, "budget": budget, "role": role, "weights": weights, "every": every}
+    options |= {"reselect_above": threshold, "signals": "steps" if role == "full+subset" else "pass"}
     check_same({**options, "start": start, "eval_every": eval_every, "recipe": Recipe(batch_size=batch)}, stops)
 
 
@@ -152,6 +177,8 @@ def test_without_resume_a_state_is_overwritten(tmp_path):
         ({"weights": "raw"}, "weights 'sampled', not 'raw'"),
         ({"every": 2}, "every 5, not 2"),
         ({"start": 1}, "start"),
+        ({"reselect_above": 0.5}, "reselect_above None, not 0.5"),
+        ({"signals": "steps"}, "signals 'pass', not 'steps'"),
         ({"recipe": Recipe(batch_size=16, lr=0.2)}, "recipe"),
         ({"eval_every": 7}, "eval_every"),
         ({"data": images(44)}, "data"),
@@ -168,6 +195,23 @@ def test_other_options_or_data_are_refused(tmp_path, change, word):
     assert str(caught.value).count("\n") == 0
     assert torch.equal(model.last.weight, Net().last.weight)
     fit(Net(), resume=True, **options)
+
+
+def test_a_state_of_before_signals_could_come_from_the_steps_is_gone_on_from(tmp_path):
+    """As an earlier version wrote it: without the options and the rows that it did not know."""
+    options = {"selector": "coreset", "budget": 8, "steps": 12, "policy": "rotate30"}
+    path = tmp_path / "state"
+    with pytest.raises(Interrupted):
+        fit(Net(), images(), checkpoint=path, hooks=Hooks(stop=iter([0, 0, 0, 1]).__next__), **options)
+    tensors, state = read_tensors(path)
+    for name in ("reselect_above", "signals"):
+        del state["options"][name]
+    del state["stand"]["kappa"]
+    write_tensors(path, tensors, state)
+    with pytest.raises(InputError, match="signals 'pass', not 'steps'"):
+        fit(Net(), images(), checkpoint=path, resume=True, signals="steps", **options)
+    found = fit(Net(), images(), checkpoint=path, resume=True, **options)
+    assert torch.equal(found.model.last.weight, fit(Net(), images(), **options).model.last.weight)
 
 
 def test_another_network_or_another_file_is_refused(tmp_path):

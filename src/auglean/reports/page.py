@@ -12,17 +12,41 @@ from auglean.errors import InputError
 from auglean.files import write_text
 from auglean.reports import plots
 from auglean.reports.sheets import sheets
-from auglean.reports.tables import MEASURES, ROLES, budget_label, is_random, layout, place
+from auglean.reports.tables import (
+    MEASURES,
+    ROLES,
+    SPEEDUP_HEADS,
+    budget_label,
+    is_random,
+    layout,
+    place,
+    speedup_lines,
+)
+from auglean.training.kappa import PROBE
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from auglean.studies import Comparison
 
 _SELECTORS = {
     "random-each-epoch": "drawn at random, anew in every epoch",
     "random": "drawn at random, once",
+    "random-per-class": "drawn at random, once, from each class in proportion to its size",
     "max-loss": "those on which the network's loss is highest",
     "max-loss-proportional": "drawn with chances in proportion to the network's loss",
     "max-loss-inverse": "drawn with chances in inverse proportion to the network's loss",
+    "max-loss-per-class": "those of each class on which the network's loss is highest",
+    "el2n": "those on which the network's error vector is longest",
+    "el2n-proportional": "drawn with chances in proportion to the length of the network's error vector",
+    "grand": "those whose gradient in the last layer is longest",
+    "grand-proportional": "drawn with chances in proportion to the length of the gradient in the last layer",
+    "ccs": "drawn evenly from all degrees of difficulty but the hardest",
+    "info-batch": "drawn anew in every epoch, those of less than mean loss with smaller chances and larger weights",
+    "herding": "those whose mean feature stays closest to that of their class",
+    "k-center": "those that leave no image far from all of them, by the network's features",
+    "gradient-matching": "those whose gradients in the last layer, weighted, sum best to that of their class",
+    "gradient-matching-per-batch": "random batches whose last-layer gradients, weighted, sum best to that of all",
     "coreset": "those whose gradients at the logits, weighted, stand best for all images of their class",
     "coreset-last-layer": "those whose gradients in the last layer, weighted, stand best for all images of their class",
 }
@@ -54,16 +78,14 @@ def write(comparison: Comparison, path: str | Path | None = None) -> Path:
     return target
 
 
-def render(comparison: Comparison) -> str:
-    """Give the page as text.
+def template(name: str) -> Template:
+    """Give one of the templates beside this file.
 
     Args:
-        comparison: What `auglean.compare` gave.
+        name: The file.
     """
-    import yaml
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    result = comparison.result
     environment = Environment(
         loader=PackageLoader("auglean", "reports"),
         autoescape=True,
@@ -71,11 +93,23 @@ def render(comparison: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template(name)
+
+
+def render(comparison: Comparison) -> str:
+    """Give the page as text.
+
+    Args:
+        comparison: What `auglean.compare` gave.
+    """
+    import yaml
+
+    result = comparison.result
     plan = layout(result)
     chosen = [row for row in result["arms"] if row["budget"] is not None]
     answer, _, verdict = result["answer"]["sentence"].partition(". ")
     marks = {reason: i + 1 for i, reason in enumerate(plan.reasons)}
-    return environment.get_template("page.html.jinja").render(
+    return template("page.html.jinja").render(
         r=result,
         config=result["config"],
         data=result["data"],
@@ -97,7 +131,13 @@ def render(comparison: Comparison) -> str:
         heads=_heads(plan.columns),
         epochs={row["name"]: _epochs(row, result) for row in result["arms"] if row["budget"] is None},
         select_share=_select_share(result),
+        speedup_heads=SPEEDUP_HEADS,
+        speedups=speedup_lines(result),
+        k=next((row["speedup_model"]["k"] for row in chosen if row.get("speedup_model")), None),
         figures=_figures(comparison),
+        stale=_stale(result),
+        threshold=result["config"].get("reselect_above"),
+        probe=min(PROBE, result["data"]["train"]),
         sheets=sheets(comparison),
         limits=limits(comparison),
         options=yaml.safe_dump(dict(result["config"]), sort_keys=False, allow_unicode=True),
@@ -139,6 +179,12 @@ def _select_share(result: Mapping[str, Any]) -> float:
     return max(float(row["seconds"]["select"] / row["seconds"]["total"]) for row in result["arms"])
 
 
+def _stale(result: Mapping[str, Any]) -> float | None:
+    """Give how old signals from the steps were at most when they were used, in passes over the data."""
+    rows = [row for arm in result["arms"] for run in arm.get("kappa", []) for row in run if "staleness" in row]
+    return max(float(row["staleness"]["epochs"]) for row in rows) if rows else None
+
+
 def _figures(comparison: Comparison) -> dict[str, str]:
     result = comparison.result
     headline, chosen = result["headline"], [row for row in result["arms"] if row["budget"] is not None]
@@ -165,13 +211,33 @@ def _figures(comparison: Comparison) -> dict[str, str]:
         ax.remove()
     plots.legend(by_seconds, axes[0])
 
+    by_kappa, axes = plots.figure(rows=-(-len(cases) // columns), columns=columns, same_scale=True)
+    for ax, (role, budget) in zip(axes, cases, strict=False):
+        plots.kappa_by_step(ax, result, role=role, budget=budget)
+        if len(roles) > 1:
+            ax.set_title(f"{role}, budget {budget_label(budget)}", loc="left", fontsize=9, color=plots.INK)
+    for ax in axes[len(cases) :]:
+        ax.remove()
+    plots.legend(by_kappa, axes[0])
+    measured = any(run for row in chosen for run in row.get("kappa", []))
+
     by_phase, axes = plots.figure(height=0.9 + 0.27 * len(result["arms"]))
     plots.seconds_by_phase(axes[0], result)
     plots.legend(by_phase, axes[0])
+
+    by_share, axes = plots.figure()
+    modelled = bool(speedup_lines(result))
+    if modelled:
+        plots.speedup_by_share(axes[0], result)
+        plots.legend(by_share, axes[0])
     return {
         "budget": plots.svg(by_budget, name="budget", label="Test accuracy against the share of images augmented"),
         "seconds": plots.svg(by_seconds, name="seconds", label="Validation accuracy against seconds, for each arm"),
+        "kappa": plots.svg(by_kappa, name="kappa", label="Gradient error of the choice in use over training")
+        * measured,
         "phases": plots.svg(by_phase, name="phases", label="Seconds of each arm by phase"),
+        "speedup": plots.svg(by_share, name="speedup", label="Speed-up over full against the share augmented")
+        * modelled,
     }
 
 

@@ -23,7 +23,10 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", FAINT: "--faint", GRID: "--rule", 
 PHASES = {"select": "#cc79a7", "augment": "#e69f00", "train": GRID}
 _SELECTORS = {"coreset": "#0072b2", "max-loss": "#d55e00"}
 _OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+#: The k of a policy that makes training 13 times as long: that of the paper (Liu & Mirzasoleiman 2022).
+DEAR = 12
 _SIZE = 9
+_LEAST_KAPPA = 0.01  # below, all choices are alike
 
 Row = Mapping[str, Any]
 Result = Mapping[str, Any]
@@ -88,7 +91,7 @@ def accuracy_by_budget(ax: Axes, result: Result, *, measure: str, role: str) -> 
     ax.set_xlim(*ends)
     ax.set_xlabel("share of the images chosen" if role == "subset" else "share of the images augmented")
     ax.set_ylabel(f"test accuracy, {measure}, %")
-    return _tidy(ax)
+    return tidy(ax)
 
 
 def _level(ax: Axes, result: Result, column: str, look: Mapping[str, Mapping[str, Any]]) -> None:
@@ -163,7 +166,7 @@ def accuracy_by_seconds(
     ax.set_xlabel("seconds of choosing, augmenting and training")
     ax.set_ylabel(f"validation accuracy, {measure}, %")
     ax.set_title(f"budget {budget_label(budget)}", loc="left", fontsize=_SIZE, color=INK)
-    return _tidy(ax)
+    return tidy(ax)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -200,9 +203,96 @@ def seconds_by_phase(ax: Axes, result: Result) -> Axes:
     ax.set_ylim(y[-1] + 0.6, y[0] - 0.6)
     ax.set_xlim(0, 1.1 * max(left))
     ax.set_xlabel("seconds per run, mean over seeds")
-    _tidy(ax).tick_params(axis="y", length=0)
+    tidy(ax).tick_params(axis="y", length=0)
     ax.grid(False)
     return ax
+
+
+def speedup_by_share(ax: Axes, result: Result) -> Axes:
+    """Draw what the speed-up over `full` may be at as many epochs, by share augmented; measured arms are marks.
+
+    The lines are `S(f) = (1 + k) / (1 + f·k)`, of choices that cost nothing: for the k of this comparison, for
+    `DEAR`, and for a policy beside which training costs nothing.
+
+    Args:
+        ax: Drawn on.
+        result: What `result.json` holds.
+    """
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    told = [row for row in result["arms"] if row.get("speedup_model")]
+    look, k = styles(result), told[0]["speedup_model"]["k"]
+    least = min(0.05, *(row["speedup_model"]["f"] for row in told))
+    shares = [least ** (1 - i / 100) for i in range(101)]
+    x = [100 * share for share in shares]
+    ax.plot(x, [1 / share for share in shares], color=MUTED, linestyle=":", linewidth=1.2, label="at most 1/f")
+    for cost, color, name in ((DEAR, FAINT, f"k = {DEAR}"), (k, INK, f"k = {k:.2f}, as here")):
+        ax.plot(x, [(1 + cost) / (1 + share * cost) for share in shares], color=color, linewidth=1.5, label=name)
+    for name in dict.fromkeys(row["name"] for row in told):
+        mine = [row["speedup_model"] for row in told if row["name"] == name]
+        style = {**look[name], "linestyle": "", "marker": look[name]["marker"] or "o"}
+        ax.plot(
+            [100 * m["f"] for m in mine], [m["measured_equal_epochs"] for m in mine], label=name, markersize=6, **style
+        )
+    ax.axhline(1, color=MUTED, linewidth=0.6)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter("{x:g}")
+    ax.set_xlabel("share of the images augmented, %")
+    ax.set_ylabel("speed-up over full, equal epochs")
+    return tidy(ax)
+
+
+def kappa_by_step(ax: Axes, result: Result, *, role: str, budget: float | int) -> Axes:
+    """Draw the gradient error κ of the choice in use over training: a line per arm, with a mark at each new choice.
+
+    The first seed's line is strong, the other seeds' are faint. With `reselect_above` that level is drawn too.
+
+    Args:
+        ax: Drawn on.
+        result: What `result.json` holds.
+        role: The role whose arms are drawn.
+        budget: The budget whose arms are drawn.
+    """
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    look, threshold = styles(result), result["config"].get("reselect_above")
+    for row in result["arms"]:
+        if place(row) != (role, str(budget)):
+            continue
+        style = {"linewidth": 1.5, "markersize": 5, **look[row["name"]]}
+        for i, run in enumerate(row.get("kappa", [])):
+            told = [one for one in run if one["kappa"] is not None]
+            x, y = [one["step"] for one in told], [max(one["kappa"], _LEAST_KAPPA) for one in told]
+            if i:
+                ax.plot(x, y, **{**style, "linewidth": 0.8, "alpha": 0.35, "marker": ""})
+            else:
+                marks = [at for at, one in enumerate(told) if one["reselected"]]
+                ax.plot(x, y, label=row["name"], markevery=marks, **style)
+    ax.set_yscale("log")
+    if threshold is not None:
+        ax.axhline(threshold, color=MUTED, linewidth=0.6)
+        ax.annotate(
+            f"above {threshold:g}:\nnew choice",
+            (1, threshold),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+            fontsize=_SIZE,
+            annotation_clip=False,
+        )
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel("step")
+    ax.set_ylabel("gradient error κ")
+    ax.set_title(f"budget {budget_label(budget)}", loc="left", fontsize=_SIZE, color=INK)
+    return tidy(ax)
 
 
 def arm_label(row: Row, result: Result) -> str:
@@ -213,7 +303,8 @@ def arm_label(row: Row, result: Result) -> str:
     return f"{row['name']}, {budget_label(row['budget'])}{role}"
 
 
-def _tidy(ax: Axes) -> Axes:
+def tidy(ax: Axes) -> Axes:
+    """Give an axes the look of the page: faint grid, no box."""
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     for side in ("left", "bottom"):

@@ -247,7 +247,7 @@ def _columns(result: Result) -> list[Column]:
             "Augmented copies made in a whole run, mean over seeds.",
             lambda row: Cell(f"{row['images_augmented']:,}"),
         ),
-        Column(spent, "select", "Asking the network, and choosing.", seconds("select")),
+        Column(spent, "select", "Asking the network or keeping what it says, and choosing.", seconds("select")),
         Column(spent, "augment", "Applying the policy.", seconds("augment")),
         Column(spent, "train", "The rest of every step.", seconds("train")),
         Column(
@@ -299,6 +299,42 @@ def markdown_table(result: Result) -> str:
 def _join(column: Column) -> str:
     group = column.group[0].lower() + column.group[1:]
     return f"{group} {column.head}" if column.group in ("Images", "Speed-up", "Gradient") else f"{group}: {column.head}"
+
+
+#: The columns of `speedup_lines`.
+SPEEDUP_HEADS = ("arm", "budget", "k", "s", "equal steps", "model", "equal epochs", "model", "at most 1/f")
+
+
+def speedup_lines(result: Result) -> list[tuple[str, ...]]:
+    """Hold the speed-ups over `full` against the model of `auglean.studies.summary.speedup_model`, an arm a line.
+
+    Args:
+        result: What `result.json` holds; one of an earlier version has no such lines.
+    """
+    lines = []
+    for row in result["arms"]:
+        model = row.get("speedup_model")
+        if model:
+            names = ("equal_steps", "measured_equal_epochs", "equal_epochs")
+            gains = [row["speedup"], *(model[name] for name in names), 1 / model["f"]]
+            numbers = (f"{value:.2f}" for value in (model["k"], model["s"], *gains))
+            lines.append((row["name"], budget_label(row["budget"]), *numbers))
+    return lines
+
+
+def speedup_table(result: Result) -> str:
+    """Give `speedup_lines` in Markdown; nothing if there are none.
+
+    Args:
+        result: What `result.json` holds.
+
+    >>> from auglean import compare
+    >>> print(speedup_table(compare("digits", steps=5, seeds=1, network="mlp").result).splitlines()[0][:32])
+    | arm | budget | k | s | equal st
+    """
+    lines = speedup_lines(result)
+    rule = ["---", "---", *("---:" for _ in SPEEDUP_HEADS[2:])]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in ([SPEEDUP_HEADS, rule, *lines] if lines else []))
 
 
 def notes(result: Result) -> list[str]:

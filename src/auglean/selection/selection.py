@@ -6,13 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from auglean.errors import InputError
 from auglean.files import write_text
+
+if TYPE_CHECKING:
+    from auglean.selection.auditing import Audit
+    from auglean.signals import Signals
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +91,31 @@ class Selection:
     def with_(self, **changes: Any) -> Selection:
         """Copy this selection with some attributes changed."""
         return replace(self, **changes)
+
+    def audit(
+        self, points: Tensor | Signals, labels: Tensor | None = None, *, seed: int = 0, randoms: int = 20
+    ) -> Audit:
+        """Check this selection anew, beside random subsets of its size; see `auglean.selection.audit`.
+
+        Args:
+            points: What it was chosen by: gradient proxies or features, shape `(total, d)`, or `Signals`.
+            labels: Shape `(total,)`, int64.
+            seed: Fixes the random subsets.
+            randoms: How many random subsets.
+
+        Raises:
+            InputError: If the points are not as many as the examples chosen from, or not finite.
+
+        >>> chosen = Selection(torch.tensor([1]), torch.tensor([3.0]), torch.zeros(1), total=3)
+        >>> found = chosen.audit(torch.tensor([[0.0], [1], [5]]))
+        >>> found.measures["objective"].value, found.findings
+        (5.0, ())
+        """
+        from auglean.selection.auditing import audit
+
+        if len(points) != self.total:
+            raise InputError(f"{len(points)} points do not fit a selection from {self.total}; give those it is from.")
+        return audit(self.indices, points, labels, weights=self.weights, seed=seed, randoms=randoms)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain lists and numbers, as `save` writes them."""

@@ -19,7 +19,7 @@ from auglean.progress import track
 from auglean.randomness import Keys
 from auglean.signals.record import Signals
 
-_KEEP = 1 << 30  # bytes of results that may wait on the device, so that it need not stop after each batch
+KEEP = 1 << 30  # bytes of results that may wait on the device, so that it need not stop after each batch
 
 
 class ImageData(Protocol):
@@ -114,7 +114,7 @@ def collect(
         network = copy.deepcopy(network).to(place)
 
     def load(chunk: Tensor) -> tuple[Tensor, Tensor]:
-        images, labels = _fetch(data, chunk)
+        images, labels = fetch(data, chunk)
         x = images.to(place).to(dtype)
         if not images.is_floating_point():
             x = x.div_(255)
@@ -129,7 +129,7 @@ def collect(
         n, k, d = len(ids), head.layer.out_features, head.layer.in_features
         if k < 2:
             raise InputError("The network gives 1 output where one per class is expected; give it 2 for 2 classes.")
-        store = place if keep_on_device or 4 * n * (k + d) <= _KEEP else torch.device("cpu")
+        store = place if keep_on_device or 4 * n * (k + d) <= KEEP else torch.device("cpu")
         loss, margin = torch.empty(n, device=store), torch.empty(n, device=store)
         residual, feature = torch.empty(n, k, device=store), torch.empty(n, d, device=store)
         prediction = torch.empty(n, dtype=torch.int64, device=store)
@@ -148,7 +148,7 @@ def collect(
                 rows, calls = slice(begin, begin + batch_size), 0
                 chunk = ids[rows]
                 x, labels = load(chunk)
-                _check_labels(labels, chunk, k)
+                check_labels(labels, chunk, k)
                 logits = network(x)
                 if calls <= head.call:
                     raise InputError(
@@ -192,7 +192,7 @@ def _positions(indices: Tensor | Sequence[int] | None, count: int) -> Tensor:
     return ids
 
 
-def _fetch(data: Any, chunk: Tensor) -> tuple[Tensor, Tensor]:
+def fetch(data: Any, chunk: Tensor) -> tuple[Tensor, Tensor]:
     """Gather some images `(B, C, H, W)` and their labels `(B,)` from whatever kind of data set."""
     if hasattr(data, "batch"):
         images, labels = data.batch(chunk)
@@ -224,7 +224,8 @@ def _as_tensor(image: Any) -> Tensor:
     return pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)
 
 
-def _check_labels(labels: Tensor, chunk: Tensor, classes: int) -> None:
+def check_labels(labels: Tensor, chunk: Tensor, classes: int) -> None:
+    """Raise `InputError` if the label of one of these examples is no class of the network."""
     wrong = ((labels < 0) | (labels >= classes)).nonzero()
     if len(wrong):
         at = int(wrong[0, 0])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from auglean.selection import Random, Selector
-from auglean.selection.selectors import SELECTORS
+from auglean.selection import SELECTORS, Random, Selector
 
 
 @dataclass(frozen=True)

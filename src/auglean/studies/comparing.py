@@ -39,8 +39,11 @@ from auglean.training import (
     new_network,
     transformed,
 )
+from auglean.training.augmenting import Source
 from auglean.training.fitting import check_agree, check_options
 
+#: Options of a run that are those of its `AugmentSampler`.
+PLANNING = ("every", "start", "reselect_above", "signals", "weights")
 #: Images of the validation set that the accuracy curves are measured on, at most.
 CURVE_IMAGES = 1000
 Network = str | nn.Module | Callable[[], nn.Module]
@@ -136,6 +139,8 @@ def compare(
     recipe: Recipe | None = None,
     every: int = 5,
     start: int = 0,
+    reselect_above: float | None = None,
+    signals: Source = "pass",
     eval_every: int | None = None,
     validation: Any = None,
     device: torch.device | str | None = None,
@@ -166,6 +171,8 @@ def compare(
         recipe: Options of SGD; by default `Recipe()`.
         every: Epochs between choices.
         start: Epoch of the first choice.
+        reselect_above: Choose anew, too, where the gradient error κ on a probe is above this; see `AugmentSampler`.
+        signals: Where selectors hear of the examples: `"pass"` or `"steps"`; see `AugmentSampler`.
         eval_every: Steps between validation accuracies; by default a twentieth of the steps.
         validation: Validation images; by default a tenth of the data is cut for them.
         device: Where to train.
@@ -211,6 +218,8 @@ def compare(
             "weights": weights,
             "every": every,
             "start": start,
+            "reselect_above": reselect_above,
+            "signals": signals,
             "eval_every": eval_every or max(1, steps // 20),
             "device": None if device is None else str(device),
         },
@@ -239,7 +248,7 @@ def compare(
         "config": config,
         "environment": environment(device or "cpu"),
         "data": describe_data(sets),
-        **summarise(arms, outcomes, len(sets.train), steps),
+        **summarise(arms, outcomes, len(sets.train), steps, recipe.batch_size),
     }
     if study.folder is not None:
         study.folder.write_result(result)
@@ -305,9 +314,8 @@ class _Study:
                 train,
                 selector=arm.selector,
                 budget=arm.budget,
-                every=self.options["every"],
-                start=self.options["start"],
-                weights=self.options["weights"],
+                role=_role(arm.role) if arm.role else "full+subset",
+                **{name: self.options[name] for name in PLANNING},
             )
 
     def run(self, arms: Sequence[Arm], seeds: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
@@ -345,7 +353,7 @@ class _Study:
             if folder is not None:
                 chosen.save(folder.selections(job) / f"epoch{epoch:04d}.json")
 
-        def row(values: Mapping[str, Any]) -> None:
+        def log(values: Mapping[str, Any]) -> None:
             if folder is not None:
                 folder.log(
                     {"job": job, "arm": arm.name, "budget": arm.budget, "role": arm.role, "seed": seed, **values}
@@ -369,7 +377,8 @@ class _Study:
                 checkpoint=None if folder is None else folder.checkpoint(job),
                 resume=folder is not None,
                 hooks=Hooks(
-                    row=row,
+                    row=log,
+                    measured=log,
                     selected=selected,
                     progress=self.narrator.progress,
                     stop=self.narrator.stop,
@@ -403,6 +412,7 @@ class _Study:
             "images_augmented": result.images_augmented,
             "count": None if result.selection is None else len(result.selection),
             "gradient_errors": [list(pair) for pair in result.gradient_errors],
+            "kappa": [dict(row) for row in result.kappa],
             "hits": {name: "".join("01"[hit] for hit in right.tolist()) for name, right in hits.items()},
         }
 

@@ -15,6 +15,7 @@ import torch
 from auglean.data import Splits
 from auglean.errors import InputError
 from auglean.files import write_json, write_text
+from auglean.training.checkpoints import ADDED
 
 CONFIG = "config.yaml"
 
@@ -24,7 +25,7 @@ class RunFolder:
 
     ```
     config.yaml     the resolved options; running them again gives the same numbers on the same machine
-    metrics.jsonl   a row per evaluation, appended while running
+    metrics.jsonl   a row per evaluation, and per measurement of κ, appended while running
     result.json     the result
     selections/     what was chosen, by arm, seed and epoch
     checkpoint/     finished jobs, and the state of the one that runs
@@ -46,7 +47,7 @@ class RunFolder:
         check_folder(self.path, resume=resume)
         mark = self.path / "checkpoint" / "fingerprint"
         if resume:
-            found = read_config(self.path)
+            found = {**ADDED, **read_config(self.path)}
             differing = sorted(key for key in {*found, *config} if found.get(key) != config.get(key))
             if differing:
                 key = differing[0]
@@ -83,7 +84,8 @@ class RunFolder:
 
     def forget(self, job: str, after: int) -> None:
         """Drop the rows of a job beyond a step, which a resumed run writes again."""
-        self._rows = [row for row in self._rows if row["job"] != job or row["step"] <= after]
+        # the state after a step is written after its evaluation, but before κ is measured and the next step begins
+        self._rows = [row for row in self._rows if row["job"] != job or row["step"] + ("kappa" in row) <= after]
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in self._rows))
 
     def finished(self, job: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from auglean.data.splitting import part
 from auglean.policies import Policy
 from auglean.randomness import derive
 from auglean.selection import Selection
-from auglean.studies.comparing import CURVE_IMAGES, resolve_policies
+from auglean.studies.comparing import CURVE_IMAGES, PLANNING, resolve_policies
 from auglean.studies.folder import RunFolder, describe_data, environment, fingerprint
 from auglean.studies.narration import Narrator
 from auglean.training import AugmentSampler, Hooks, Recipe, correct, fit, new_network, save_network, transformed
@@ -54,7 +54,8 @@ def fit_once(
         resume: Go on with the run in `out`.
         origin: How the data were given, for `config.yaml`.
         narrator: Who tells the progress.
-        options: `role`, `weights`, `every`, `start`, `eval_every`, `device` of `auglean.fit`.
+        options: `role`, `weights`, `every`, `start`, `reselect_above`, `signals`, `eval_every`, `device` of
+            `auglean.fit`.
 
     Returns:
         What `result.json` holds.
@@ -65,7 +66,7 @@ def fit_once(
     recipe, narrator = recipe or Recipe(), narrator or Narrator()
     check_options(steps=steps, eval_every=options.get("eval_every"), device=options.get("device"))
     strong, gentle = resolve_policies(policy, weak, sets.train)
-    planning = {name: options[name] for name in ("every", "start", "role", "weights") if name in options}
+    planning = {name: options[name] for name in ("role", *PLANNING) if name in options}
     AugmentSampler(sets.train, selector=selector, budget=budget, **planning)
     model = new_network(network, sets.train, seed)
     networks.check(model, channels=sets.train.channels, classes=sets.train.classes, size=sets.train.size)
@@ -89,6 +90,9 @@ def fit_once(
     checkpoint = folder.checkpoint("fit")
     curve = part(sets.validation, CURVE_IMAGES, seed=0)
 
+    def log(row: Mapping[str, Any]) -> None:
+        folder.log({"job": "fit", **row})
+
     def selected(epoch: int, chosen: Selection) -> None:
         chosen.save(folder.selections("fit") / f"epoch{epoch:04d}.json")
 
@@ -109,7 +113,8 @@ def fit_once(
             checkpoint=checkpoint,
             resume=True,
             hooks=Hooks(
-                row=lambda row: folder.log({"job": "fit", **row}),
+                row=log,
+                measured=log,
                 selected=selected,
                 progress=narrator.progress,
                 stop=narrator.stop,
@@ -129,6 +134,7 @@ def fit_once(
         "accuracy": float(correct(result.model, sets.test).double().mean()),
         "accuracy_transformed": float(correct(result.model, moved).double().mean()),
         "gradient_errors": [{"epoch": epoch, "error": error} for epoch, error in result.gradient_errors],
+        "kappa": [dict(row) for row in result.kappa],
         "seconds": dict(result.seconds),
     }
     about = {"network": network, "channels": sets.train.channels, "size": sets.train.size}

@@ -19,7 +19,7 @@ MEASURES = {"clean": "accuracy", "transformed": "accuracy_transformed"}
 
 
 def summarise(
-    arms: Sequence[Arm], outcomes: Mapping[str, Sequence[Mapping[str, Any]]], n: int, steps: int
+    arms: Sequence[Arm], outcomes: Mapping[str, Sequence[Mapping[str, Any]]], n: int, steps: int, batch_size: int
 ) -> dict[str, Any]:
     """Turn the outcomes of all runs into the rows, the gains and the answer of `result.json`.
 
@@ -28,6 +28,7 @@ def summarise(
         outcomes: For each arm, the outcome of each seed.
         n: Training examples.
         steps: Optimiser steps of each run.
+        batch_size: Images in a step.
     """
     hits = {
         measure: {arm.key: torch.stack([_bits(o["hits"][measure]) for o in outcomes[arm.key]]) for arm in arms}
@@ -67,11 +68,60 @@ def summarise(
                 row[f"seconds_to_{name}{suffix}"] = seconds_to_reach(histories, column, target)
         row["validation"] = {measure: final[measure][key] for measure in MEASURES}
         row["gradient_error"] = _mean(errors) if errors else None
+        row["kappa"] = [o.get("kappa", []) for o in runs]  # a job finished by an earlier version has none
         row["seconds"] = seconds[key]
         row["speedup"] = seconds["full"]["total"] / seconds[key]["total"]
         rows.append(row)
+    full = rows[[arm.key for arm in arms].index("full")]
+    for row in rows:
+        row["speedup_model"] = speedup_model(row, full, steps * batch_size) if row["role"] == "full+subset" else None
     answer = _answer(arms, rows, final[headline], draws[headline], headline)
     return {"headline": headline, "arms": rows, "answer": answer}
+
+
+def speedup_model(row: Mapping[str, Any], full: Mapping[str, Any], images: int) -> dict[str, float]:
+    """Predict the speed-up over `full` of augmenting a part f, from the seconds of its ingredients.
+
+    An epoch of n originals and m copies takes `n·t + m·(t + a)` seconds and what choosing takes: t is a training step's
+    share for one image, a what making a copy takes. In units of `n·t`, an epoch of *weak* is 1, one of *full* is 1 + k
+    with `k = 1 + a/t`, and one of the arm 1 + f·k + s. At as many epochs, which is how the speed-ups of papers are
+    counted, that of the arm is
+
+        S(f) = (1 + k) / (1 + f·k + s)
+
+    which no policy takes above 1/f. At as many steps of as many images, which is what `compare` does, *full* goes
+    over the originals less often, and the speed-up is (1 + f)/2 of that.
+
+    Each ratio of seconds is taken within the runs of one arm, so that a machine which was busier during another arm
+    has no part in it. The measured speed-up has no such shield.
+
+    Args:
+        row: A row of `result.json` with the role `full+subset`.
+        full: The row of `full`.
+        images: Images in the steps of a run, originals and copies.
+
+    Returns:
+        f, k, s, the speed-ups `equal_epochs` and `equal_steps` of the model, and `measured_equal_epochs`, which is the
+        measured one at equal steps, times 2/(1 + f).
+
+    >>> seconds = {"select": 0.5, "augment": 2.0, "train": 2.0}
+    >>> full = {"count": 10, "images_augmented": 10, "seconds": seconds}
+    >>> speedup_model({"count": 1, "seconds": seconds, "speedup": 1.1}, full, 20)["k"]
+    3.0
+    """
+    share = row["count"] / full["count"]
+    copies = max(1, full["images_augmented"])
+    k = 1 + (full["seconds"]["augment"] / copies) / (full["seconds"]["train"] / images)
+    s = (1 + share) * row["seconds"]["select"] / row["seconds"]["train"]  # its epochs hold (1 + f)·n images
+    gained = (1 + k) / (1 + share * k + s)
+    return {
+        "f": share,
+        "k": k,
+        "s": s,
+        "equal_epochs": gained,
+        "equal_steps": gained * (1 + share) / 2,
+        "measured_equal_epochs": row["speedup"] * 2 / (1 + share),
+    }
 
 
 def _bits(text: str) -> Tensor:
@@ -115,8 +165,9 @@ def _answer(
     """Say whether augmenting a part was enough, and whether choosing it beat chance."""
     by_key = {arm.key: row for arm, row in zip(arms, rows, strict=True)}
     column = MEASURES[headline]
-    chosen = [arm for arm in arms if arm.selector and not isinstance(arm.selector, Random)]
-    randoms = [arm for arm in arms if isinstance(arm.selector, Random)]
+    # also where a wrapper draws at random in each class
+    randoms = [arm for arm in arms if isinstance(getattr(arm.selector, "inner", arm.selector), Random)]
+    chosen = [arm for arm in arms if arm.selector and arm not in randoms]
     best = _speaks(chosen or randoms, by_key, final)
     peers = [arm for arm in randoms if (arm.budget, arm.role) == (best.budget, best.role)]
     rival = max(peers, key=lambda arm: final[arm.key])

@@ -1,6 +1,6 @@
 """Training with selective augmentation: what an epoch holds, the loop, checkpoints and evaluation."""
 
-from auglean.training.augmenting import ROLES, AugmentSampler, AugmentSubset, Item, Plan, Role
+from auglean.training.augmenting import ROLES, AugmentSampler, AugmentSubset, Item, Measured, Plan, Role
 from auglean.training.building import load_network, new_network, save_network
 from auglean.training.evaluating import correct, transformed
 from auglean.training.fitting import Diverged, FitResult, Hooks, Interrupted, fit, weighted_loss
@@ -15,6 +15,7 @@ __all__ = [
     "Hooks",
     "Interrupted",
     "Item",
+    "Measured",
     "Plan",
     "Recipe",
     "Role",

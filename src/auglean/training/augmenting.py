@@ -6,9 +6,10 @@ so can any training loop with a `torch.utils.data.DataLoader`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -25,14 +26,18 @@ from auglean.selection import (
     Selector,
     WeightMode,
     effective_weights,
+    gradient_error,
     select,
 )
+from auglean.selection import parse as parse_selectors
 from auglean.selection.selectors import choose, with_error
-from auglean.selection.selectors import parse as parse_selectors
-from auglean.signals import Signals, collect
+from auglean.signals import Recorder, Signals, collect
+from auglean.training.kappa import kappa, squared_errors
 
 Role = Literal["full+subset", "subset+subset", "random+subset", "subset"]
 ROLES: tuple[str, ...] = get_args(Role)
+Source = Literal["pass", "steps"]
+Timer = Callable[[], AbstractContextManager[None]]
 
 
 class Item(NamedTuple):
@@ -68,10 +73,21 @@ class Plan:
         pairs = ((getattr(self, c.name), getattr(other, c.name)) for c in fields(self))
         return Plan(*(torch.cat(pair) for pair in pairs))
 
+    def split(self, size: int) -> list[Plan]:
+        """Cut into batches of a size; the last may be smaller."""
+        return [self[begin : begin + size] for begin in range(0, len(self), size)]
+
     def items(self) -> list[Item]:
         """List the images one by one."""
         columns = (getattr(self, column.name).tolist() for column in fields(self))
         return [Item(*row) for row in zip(*columns, strict=True)]
+
+
+class Measured(NamedTuple):
+    """A measurement of κ: of the choice in use, or (`reselected`) of the one that has just taken its place."""
+
+    kappa: float
+    reselected: bool
 
 
 class AugmentSubset(Dataset[tuple[Tensor, int, Tensor]]):
@@ -119,7 +135,7 @@ class AugmentSubset(Dataset[tuple[Tensor, int, Tensor]]):
         plan: Plan,
         *,
         device: torch.device | None = None,
-        timer: Callable[[], AbstractContextManager[None]] = nullcontext,
+        timer: Timer = nullcontext,
     ) -> tuple[Tensor, Tensor]:
         """Make the images of a plan.
 
@@ -165,14 +181,26 @@ class AugmentSampler(Sampler[Item]):
         budget: Fraction (float) or count (int) of examples to choose; needed with a selector.
         every: Epochs between selections.
         start: Epoch of the first one; before it, examples drawn at random have the copies.
+        reselect_above: Choose anew, too, at the beginning of an epoch at which κ, the relative gradient error of the
+            present choice, is above this: 0 is perfect, 1 is what choosing nothing would give. It is measured on a
+            probe of `auglean.training.kappa.PROBE` examples, so `every` may be large. None asks the clock alone.
+            Selectors that ask no model keep to the clock.
+        signals: Where selectors that ask a model hear of the examples: `"pass"`, a forward pass over all of them, in
+            eval mode; or `"steps"`, `recorder`, which keeps what the training steps said and has to be fed with
+            them. An example that was never seen, as all are before the first step, is asked for in a pass.
         role: See the table.
         weights: See `auglean.selection.effective_weights`.
         augment: False leaves out the copies.
         seed: Fixes the order, and what is drawn at random.
         batch_size: Examples in a forward pass of `reselect`.
 
+    Attributes:
+        selection: The present choice; None without a selector.
+        recorder: A `Recorder` with `signals="steps"` and a selector that asks; else None.
+        measured: What the last call of `reselect` measured.
+
     Raises:
-        InputError: If an option is out of its range.
+        InputError: If an option is out of its range, or the role leaves examples without steps to record.
 
     >>> sampler = AugmentSampler(load("digits"), selector="random", budget=0.1)
     >>> len(sampler)
@@ -187,6 +215,8 @@ class AugmentSampler(Sampler[Item]):
         budget: float | int | None = None,
         every: int = 5,
         start: int = 0,
+        reselect_above: float | None = None,
+        signals: Source = "pass",
         role: Role = "full+subset",
         weights: WeightMode = "sampled",
         augment: bool = True,
@@ -203,11 +233,23 @@ class AugmentSampler(Sampler[Item]):
             raise unknown("weight mode", weights, get_args(WeightMode))
         if every < 1 or start < 0:
             raise InputError(f"Selection every {every} epochs from epoch {start}: give every ≥ 1 and start ≥ 0.")
-        self.budget, self.every, self.start = budget, every, start
+        if reselect_above is not None and not 0 < reselect_above < math.inf:
+            raise InputError(f"reselect_above is {reselect_above}; give a relative error above 0, such as 0.5.")
+        if signals not in get_args(Source):
+            raise unknown("source of signals", signals, get_args(Source))
+        asks = self.selector is not None and self.selector.needs_signals
+        if signals == "steps" and asks and role != "full+subset":
+            raise InputError(
+                f"Signals from the steps need steps on every example, but the role {role!r} leaves out those that are "
+                "not chosen; give the role full+subset, or signals='pass'."
+            )
+        self.budget, self.every, self.start, self.reselect_above = budget, every, start, reselect_above
         self.role, self.weights, self.augment, self.seed = role, weights, augment, seed
         self.batch_size = batch_size
         self.epoch, self.position = 0, 0
         self.selection: Selection | None = None
+        self.recorder = Recorder(len(self.data)) if signals == "steps" and asks else None
+        self.measured: tuple[Measured, ...] = ()
         if self.selector is not None:
             self._stand_in()
 
@@ -225,35 +267,118 @@ class AugmentSampler(Sampler[Item]):
     @property
     def due(self) -> bool:
         """Whether the selector chooses now: at the beginning of an epoch that is one of its own."""
-        if self.selector is None or self.epoch < self.start or self.position:
+        if self.selector is None or not self._may_choose:
             return False
-        return self.selector.each_epoch or (self.epoch - self.start) % self.every == 0
+        return self.selector.each_epoch or self._on_schedule
 
-    def reselect(self, model: nn.Module | None = None) -> Selection | None:
-        """Choose anew if this epoch is one at which the selector chooses; give the choice, or None if not due.
+    @property
+    def _may_choose(self) -> bool:
+        return self.epoch >= self.start and not self.position
+
+    @property
+    def _on_schedule(self) -> bool:
+        return (self.epoch - self.start) % self.every == 0
+
+    def reselect(
+        self, model: nn.Module | None = None, *, diagnose: bool = False, timer: Timer = nullcontext
+    ) -> Selection | None:
+        """Choose anew if it is time: if this epoch is one of the selector's own, or κ has passed `reselect_above`.
 
         Args:
             model: The network in training; it is asked in eval mode, on the un-augmented images, and left as it
                 was. Selectors that do not ask need none.
+            diagnose: Ask the network for selectors that do not, too, to measure their gradient errors.
+            timer: Gives a context in which runs what the choice needs, to charge its seconds; what is only measured
+                runs outside.
+
+        Returns:
+            The new choice, or None if the old one stays. What was measured is in `measured`.
         """
-        if self.selector is None or not self.due:
+        self.measured = ()
+        if self.selector is None or not self._may_choose:
             return None
-        if not self.selector.needs_signals:
-            return self.choose(None)
-        if model is None:
+        asks = self.selector.needs_signals
+        if asks and model is None and (self.due or self.reselect_above is not None):
             raise InputError(f"The selector {self.selector.name!r} asks a model; pass it to reselect.")
-        signals = collect(model, self.data, batch_size=self.batch_size)
-        self.choose(signals)
+        if not self.due:
+            if self.reselect_above is None or model is None or not (asks or diagnose):
+                return None
+            with timer() if asks else nullcontext():
+                error = self.probe(model)
+            self.measured = (Measured(error, False),)
+            if not asks or error <= self.reselect_above:
+                return None
+        signals = None
+        if asks and model is not None:
+            with timer():
+                signals = self.ask(model)
+            if self._is_own and not self.measured and not self.selector.each_epoch:
+                self.measured = (Measured(self._error(signals), False),)  # how far the old choice has aged
+        anew = not (self._lasting and self.epoch > self.start)
+        with timer():
+            self.choose(signals)
+        if signals is None and diagnose and model is not None and self._on_schedule:
+            signals = self.ask(model)
+        if signals is None:
+            return self.selection
+        self.measured += (Measured(self._error(signals), anew),)
         return self.diagnose(signals)
+
+    @property
+    def _lasting(self) -> bool:
+        """Whether all choices are one: what neither asks a model nor is drawn each epoch."""
+        return self.selector is not None and not (self.selector.needs_signals or self.selector.each_epoch)
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether the present choice is the selector's, and not the one that stood in for it."""
+        assert self.selector is not None
+        assert self.selection is not None
+        return self.selection.how.get("selector") == self.selector.name
+
+    def ask(self, model: nn.Module) -> Signals:
+        """Give what the network says of each example: in a pass, or in the steps in which it was last met."""
+        if self.recorder is None:
+            return collect(model, self.data, batch_size=self.batch_size)
+        self.recorder.fill(model, self.data, batch_size=self.batch_size)
+        return self.recorder.signals()
+
+    def probe(self, model: nn.Module) -> float:
+        """Estimate κ of the present choice on a probe; with signals from the steps, measure it on all examples.
+
+        It is the error of the weights that the mode gives on average: the luck of a draw of `sampled`, which no other
+        choice would mend, has no part in it.
+        """
+        assert self.selection is not None
+        if self.recorder is not None:
+            return self._error(self.ask(model))
+
+        def ask(ids: Tensor) -> Signals:
+            return collect(model, self.data, indices=ids, batch_size=self.batch_size)
+
+        g = generator(self.seed, "probe", self.epoch)
+        return kappa(*squared_errors(self.selection, self._weights_on_average, ask, g))
+
+    @property
+    def _weights_on_average(self) -> Tensor:
+        assert self.selection is not None
+        weights = self.selection.weights
+        return torch.ones_like(weights) if self.weights == "none" else weights
+
+    def _error(self, signals: Signals) -> float:
+        assert self.selection is not None
+        indices, weights = self.selection.indices, self._weights_on_average
+        return gradient_error(signals.residual, indices, weights, feature=signals.feature)
 
     def choose(self, signals: Signals | None) -> Selection:
         """Choose by signals that are at hand."""
         assert self.selector is not None
         assert self.budget is not None
-        # what neither asks a model nor is drawn each epoch is drawn once, whatever the interval
-        lasting = not (self.selector.needs_signals or self.selector.each_epoch)
-        seed = derive(self.seed, "selection", 0 if lasting else self.epoch)
+        seed = derive(self.seed, "selection", 0 if self._lasting else self.epoch)
         self.selection = choose(signals, self.data.labels, self.selector, budget=self.budget, seed=seed)
+        if self.recorder is not None:
+            staleness = asdict(self.recorder.staleness())
+            self.selection = self.selection.with_(how={**self.selection.how, "staleness": staleness})
         return self.selection
 
     def diagnose(self, signals: Signals) -> Selection:
@@ -313,7 +438,8 @@ class AugmentSampler(Sampler[Item]):
         """Give what `load_state_dict` needs to go on in the middle of an epoch: epoch, position, selection.
 
         Go on at `sampler.epoch`: `set_epoch` and `reselect` leave an epoch that has begun as it is. The position
-        counts what the loader has asked for; with workers that is ahead of what it has given.
+        counts what the loader has asked for; with workers that is ahead of what it has given. The recorder has a
+        state of its own.
         """
         chosen = None if self.selection is None else self.selection.to_dict()
         return {"epoch": self.epoch, "position": self.position, "selection": chosen}

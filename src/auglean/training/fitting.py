@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,7 @@ from auglean.networks.probing import placement
 from auglean.policies import Identity, Policy, as_given
 from auglean.randomness import derive, isolated
 from auglean.selection import Selection, Selector, WeightMode
-from auglean.signals import collect
-from auglean.training.augmenting import AugmentSampler, AugmentSubset, Plan, Role
+from auglean.training.augmenting import AugmentSampler, AugmentSubset, Plan, Role, Source
 from auglean.training.building import new_network
 from auglean.training.checkpoints import load_checkpoint, save_checkpoint
 from auglean.training.clock import Clock
@@ -51,6 +52,8 @@ class FitResult:
         history: Rows of step, loss, learning rate, accuracy on the validation set, seconds so far.
         selection: The last choice; None without a selector.
         gradient_errors: Epoch and gradient error of each choice, under the weights in use.
+        kappa: Rows of step, epoch, κ (None where infinite) and `reselected`: whether it is that of a choice just made,
+            or of one in use. With signals from the steps, also how stale they were.
     """
 
     model: nn.Module
@@ -60,6 +63,7 @@ class FitResult:
     history: tuple[Mapping[str, float], ...]
     selection: Selection | None = None
     gradient_errors: tuple[tuple[int, float], ...] = ()
+    kappa: tuple[Mapping[str, Any], ...] = ()
 
     def __repr__(self) -> str:
         parts = [f"{self.steps} steps", f"{self.images_augmented} images augmented"]
@@ -76,6 +80,7 @@ class Hooks:
     Attributes:
         row: Called with each row of the history.
         selected: Called with the epoch and each choice.
+        measured: Called with each row of `FitResult.kappa`.
         progress: Called with the number of steps done.
         stop: Asked after each step; True saves the checkpoint and raises `Interrupted`.
         resumed: Called with the step at which a run goes on.
@@ -83,6 +88,7 @@ class Hooks:
 
     row: Callable[[Mapping[str, Any]], None] = lambda row: None
     selected: Callable[[int, Selection], None] = lambda epoch, selection: None
+    measured: Callable[[Mapping[str, Any]], None] = lambda row: None
     progress: Callable[[int], None] = lambda step: None
     stop: Callable[[], bool] = lambda: False
     resumed: Callable[[int], None] = lambda step: None
@@ -93,12 +99,13 @@ class _Stand:
     """Where a run stands, beside the weights: everything that a checkpoint needs."""
 
     step: int = 0
-    chosen_at: int = -1  # the step of the last choice
+    chosen_at: int = -1  # the step at which the selector, or a probe, last asked the network
     epoch: int = -1  # of the plan that batches are taken from
     left: int = 0  # images of that plan that are still to come
     images_augmented: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     gradient_errors: list[tuple[int, float]] = field(default_factory=list)
+    kappa: list[dict[str, Any]] = field(default_factory=list)
 
 
 def fit(
@@ -115,6 +122,8 @@ def fit(
     weights: WeightMode = "sampled",
     every: int = 5,
     start: int = 0,
+    reselect_above: float | None = None,
+    signals: Source = "pass",
     recipe: Recipe | None = None,
     validation: Any = None,
     eval_every: int | None = None,
@@ -146,11 +155,14 @@ def fit(
         weights: See `auglean.selection.effective_weights`.
         every: Epochs between choices.
         start: Epoch of the first one.
+        reselect_above: Choose anew, too, where the gradient error κ on a probe is above this, see `AugmentSampler`.
+        signals: Where selectors hear of the examples: `"pass"`, a forward pass over all before each choice; or
+            `"steps"`, the training steps themselves, at no pass but one before the first step, see `Recorder`.
         recipe: Options of SGD.
         validation: Images for the accuracy in the history (as of `data`), or several sets by the names of their
             columns.
         eval_every: Steps between accuracies; by default a tenth of the steps.
-        diagnose: Collect signals also for selectors that need none, to report their gradient error; the seconds
+        diagnose: Collect signals also for selectors that need none, to report their gradient errors; the seconds
             are not charged.
         device: By default where the model is.
         checkpoint: File to keep the state in, every few seconds.
@@ -188,6 +200,8 @@ def fit(
         budget=budget,
         every=every,
         start=start,
+        reselect_above=reselect_above,
+        signals=signals,
         role=role,
         weights=weights,
         augment=not isinstance(policy, Identity),
@@ -209,11 +223,14 @@ def fit(
             "weights": weights,
             "every": every,
             "start": start,
+            "reselect_above": reselect_above,
+            "signals": signals,
             "recipe": asdict(recipe),
             "eval_every": eval_every,
             "data": data.fingerprint,
         }
-    with isolated(derive(seed, "fit")):
+    recorder = sampler.recorder
+    with isolated(derive(seed, "fit")), nullcontext() if recorder is None else recorder.watch(model, train.data):
         return _Fit(
             model,
             train,
@@ -353,6 +370,7 @@ class _Fit:
             history=tuple(stand.history),
             selection=self.sampler.selection,
             gradient_errors=tuple(stand.gradient_errors),
+            kappa=tuple(stand.kappa),
         )
 
     def _step(self, batch: Plan) -> Tensor:
@@ -365,6 +383,9 @@ class _Fit:
             self.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
                 logits = self.model(x.to(self.dtype))
+            if self.sampler.recorder is not None:
+                with self.clock("record"):
+                    self.sampler.recorder.record(batch.ids, logits, y, copy=batch.copy)
             loss = weighted_loss(logits.float(), y, weight)
             loss.backward()
             self.optimizer.step()
@@ -396,26 +417,31 @@ class _Fit:
         sampler.set_epoch(stand.epoch)
         # epochs shorter than a batch begin within one step: the same network would only say the same again
         asked = sampler.selector is not None and sampler.selector.needs_signals and stand.chosen_at == stand.step
-        if sampler.selector is not None and sampler.due and not asked:
+        if asked or not (sampler.due or sampler.reselect_above is not None):
+            return sampler.plan()
+        self._check_weights()
+        chosen = sampler.reselect(self.model, diagnose=diagnose, timer=lambda: self.clock("select"))
+        if chosen is not None or sampler.measured:
             stand.chosen_at = stand.step
-            self._check_weights()
-            chosen = self._choose(sampler.selector, diagnose and (sampler.epoch - sampler.start) % sampler.every == 0)
+        for error, reselected in sampler.measured:
+            self._measured(error, reselected)
+        if chosen is not None:
             if chosen.gradient_error is not None:
                 stand.gradient_errors.append((sampler.epoch, chosen.gradient_error))
             self.hooks.selected(sampler.epoch, chosen)
         return sampler.plan()
 
-    def _choose(self, selector: Selector, diagnose: bool) -> Selection:
-        """Choose, at the selector's expense; measure the gradient error, at nobody's."""
-        signals = None
-        if selector.needs_signals:
-            with self.clock("select"):
-                signals = collect(self.model, self.sampler.data)
-        with self.clock("select"):
-            chosen = self.sampler.choose(signals)
-        if signals is None and diagnose:
-            signals = collect(self.model, self.sampler.data)
-        return chosen if signals is None else self.sampler.diagnose(signals)
+    def _measured(self, error: float, reselected: bool) -> None:
+        stand, recorder = self.stand, self.sampler.recorder
+        row = {
+            "step": stand.step,
+            "epoch": stand.epoch,
+            "kappa": error if math.isfinite(error) else None,
+            "reselected": reselected,
+            **({} if recorder is None else {"staleness": asdict(recorder.staleness())}),
+        }
+        stand.kappa.append(row)
+        self.hooks.measured(row)
 
     def _record(self, loss: float, validation: Mapping[str, ImageSet]) -> None:
         stand = self.stand
@@ -433,8 +459,9 @@ class _Fit:
 
     def _seconds(self) -> dict[str, float]:
         seconds = self.clock.seconds()
-        phases = {name: seconds.get(name, 0.0) for name in ("select", "augment")}
-        phases["train"] = seconds.get("step", 0.0) - phases["augment"]
+        record = seconds.get("record", 0.0)  # a part of the step, done for the selector
+        phases = {"select": seconds.get("select", 0.0) + record, "augment": seconds.get("augment", 0.0)}
+        phases["train"] = seconds.get("step", 0.0) - phases["augment"] - record
         return {**phases, "total": sum(phases.values())}
 
     def _save(self, path: Path) -> None:
@@ -444,15 +471,20 @@ class _Fit:
             "sampler": self.sampler.state_dict(),
             "seconds": self.clock.seconds(),
         }
-        save_checkpoint(path, self.model, self.optimizer, state)
+        recorder = self.sampler.recorder
+        save_checkpoint(
+            path, self.model, self.optimizer, state, recorder={} if recorder is None else recorder.state_dict()
+        )
 
     def _resume(self, path: Path) -> Plan | None:
         """Put everything back, and give what is left of the epoch."""
-        state = load_checkpoint(path, self.model, self.optimizer, options=self.options)
+        state, recorded = load_checkpoint(path, self.model, self.optimizer, options=self.options)
         self.stand = _Stand(**state["stand"])
         self.stand.gradient_errors = [(int(epoch), error) for epoch, error in self.stand.gradient_errors]
         self.clock = Clock(self.device, state["seconds"])
         self.sampler.load_state_dict(state["sampler"])
+        if self.sampler.recorder is not None:
+            self.sampler.recorder.load_state_dict(recorded)
         self.hooks.resumed(self.stand.step)
         if self.stand.epoch < 0:
             return None

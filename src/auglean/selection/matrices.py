@@ -1,0 +1,171 @@
+"""The matrix that facility location works on: distances on a grid on which every sum is exact.
+
+Two points that would only serve each other have equal gains in theory, so ties are normal: some 4 to 10 % of the
+steps. Rounding in the sums would break them at random. All distances are therefore multiples of one unit so large
+that n of them sum exactly in float64, in whatever order: equal gains are equal numbers, and the lowest index wins.
+
+| storage | unit | digits |
+|---|---|---|
+| float64 | 2^(log₂ n − 52) of the largest | those of the unit |
+| float32 | the same | 24 bits, down to the unit |
+| float16 | 2^−24 of a distance that is scaled to 4,096 at most | 11 bits, down to the unit |
+
+Distances are stored, never similarities: those would have their coarsest rounding where near neighbours live.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from auglean.errors import InputError
+from auglean.selection.distances import PointSet
+
+Storage = Literal["float64", "float32", "float16"]
+TYPES: dict[str, torch.dtype] = {"float64": torch.float64, "float32": torch.float32, "float16": torch.float16}
+
+#: A tile has so many rows, and up to so many columns: it stays in the cache while its distances are finished.
+_TILE_ROWS, _TILE_COLUMNS = 256, 1024
+
+#: A buffer of so many bytes is worth the system's large pages.
+_LARGE = 1 << 22
+
+
+class Workspace:
+    """Memory for one matrix after the other: the first touch of fresh memory costs as much as the arithmetic."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0, dtype=torch.uint8)
+
+    def square(self, n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Give an `(n, n)` matrix of whatever numbers; the one that was given before is lost."""
+        size = n * n * dtype.itemsize
+        if len(self._memory) < size or self._memory.device != device:
+            self._memory = torch.empty(0, dtype=torch.uint8)  # let go of the old one first
+            self._memory = _fresh(size, device)
+        return self._memory[:size].view(dtype).view(n, n)
+
+
+def _fresh(size: int, device: torch.device) -> Tensor:
+    if device.type != "cpu" or size < _LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty(size, dtype=torch.uint8, device=device)
+    memory = mmap.mmap(-1, size)
+    memory.madvise(mmap.MADV_HUGEPAGE)  # a thousandth of the page faults
+    return torch.frombuffer(memory, dtype=torch.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class CostMatrix:
+    """What it costs to serve a point by a candidate, in units.
+
+    Attributes:
+        values: Rows are the points to serve, columns the candidates. Shape `(n, n)`.
+        unit: The cost that 1 stands for.
+        sums: Sums of the columns, exact. Shape `(n,)`, float64.
+        largest: The largest value.
+        symmetric: Whether rows may be read in place of columns.
+    """
+
+    values: Tensor
+    unit: float
+    sums: Tensor
+    largest: float
+    symmetric: bool
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def column(self, j: int) -> Tensor:
+        """Give the cost of serving each point by candidate j. Shape `(n,)`."""
+        return self.values[j] if self.symmetric else self.values[:, j]
+
+    @classmethod
+    def of_points(
+        cls, points: PointSet, storage: Storage, workspace: Workspace, *, total: int | None = None
+    ) -> CostMatrix:
+        """Compute the distances, the upper triangle only: the lower is its mirror image to the bit.
+
+        Args:
+            points: n points.
+            storage: How to keep them.
+            workspace: Memory; the matrix is lost when it is asked again.
+            total: How many numbers sums run over; by default n.
+        """
+        n, dtype = len(points), TYPES[storage]
+        # twice the way to any one of them is a bound as well, and a better one where all are near each other
+        reach = min(points.reach, 2.002 * float(points[:1].to(points[:]).max())) if n else 0.0
+        unit = exact_unit(reach, total or n, storage)
+        points = points.scaled(1.0 / unit)
+        values = workspace.square(n, dtype, points.device)
+        sums = torch.zeros(n, dtype=torch.float64, device=points.device)
+        largest = torch.zeros((), dtype=points.squares.dtype, device=points.device)
+        height = _TILE_ROWS // 2 if n < 8 * _TILE_ROWS else _TILE_ROWS  # what is below the diagonal is wasted
+        for top in range(0, n, height):
+            rows = slice(top, min(top + height, n))
+            for left in range(top, n, _TILE_COLUMNS):
+                columns = slice(left, min(left + _TILE_COLUMNS, n))
+                tile = _on_grid(points[rows].to(points[columns], same=left == top), storage)
+                if left == top:  # the square on the diagonal
+                    corner = tile[:, : len(tile)]
+                    corner += corner.T.clone()
+                values[rows, columns] = tile
+                torch.maximum(largest, tile.max(), out=largest)  # a list of them would scatter the heap
+                exact = tile.double()
+                sums[columns] += exact.sum(0)
+                mirrored = slice(max(rows.stop, left), columns.stop)  # what is not on the diagonal
+                if mirrored.start < mirrored.stop:
+                    sums[rows] += exact[:, mirrored.start - left :].sum(1)
+                    values[mirrored, rows] = tile[:, mirrored.start - left :].to(dtype).T.contiguous()
+        return cls(values, unit, sums, float(largest), symmetric=True)
+
+    @classmethod
+    def of_matrix(
+        cls, square: Tensor, storage: Storage, workspace: Workspace, *, top: float | None = None
+    ) -> CostMatrix:
+        """Keep costs that are given: `square` itself, or `top − square` for a similarity.
+
+        Raises:
+            InputError: If costs are too large for the storage.
+        """
+        n, dtype = len(square), TYPES[storage]
+        span = max(abs(float(square.max())), abs(float(square.min()))) if n else 0.0
+        if top is not None:
+            span = top - float(square.min()) if n else 0.0
+        unit = exact_unit(span, n, storage)
+        values = workspace.square(n, dtype, square.device)
+        sums = torch.zeros(n, dtype=torch.float64, device=square.device)
+        tops = []
+        for begin in range(0, n, _TILE_ROWS):
+            rows = square[begin : begin + _TILE_ROWS].double()
+            tile = _on_grid((rows if top is None else top - rows) / unit, storage)
+            values[begin : begin + _TILE_ROWS] = tile
+            sums += tile.sum(0, dtype=torch.float64)
+            tops.append(tile.max())
+        largest = float(torch.stack(tops).max()) if n else 0.0
+        return cls(values, unit, sums, largest, symmetric=False)
+
+
+def exact_unit(reach: float, n: int, storage: Storage) -> float:
+    """Give the unit in which n values up to `reach` sum exactly in float64."""
+    if not math.isfinite(reach):
+        raise InputError("The distances are too large to be computed; scale the points down.")
+    if reach == 0.0:
+        return 1.0
+    power = math.floor(math.log2(reach)) + 1  # reach < 2^power
+    bits = math.ceil(math.log2(n + 1))
+    if storage == "float16":
+        # numbers below 2^12 in steps of 2^-24 at least sum exactly up to 2^17 of them
+        return max(2.0 ** (power - 12 + max(0, bits - 17)), math.ulp(0.0))
+    return max(2.0 ** (power + bits - 52), math.ulp(0.0))
+
+
+def _on_grid(tile: Tensor, storage: Storage) -> Tensor:
+    """Round distances in units, in place where that can be, to numbers that sum exactly and are stored as they are."""
+    if storage == "float16":  # has steps of its own
+        return tile.half().float()
+    return tile.round_().to(TYPES[storage])

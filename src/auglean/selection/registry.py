@@ -1,0 +1,94 @@
+"""The selectors by name, and `select`, which takes either."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from auglean.errors import InputError, unknown
+from auglean.selection.composition import PerClass
+from auglean.selection.coreset import Coreset
+from auglean.selection.geometry import Herding, KCenter
+from auglean.selection.matching import GradientMatching
+from auglean.selection.sampling import CCS, InfoBatch
+from auglean.selection.scores import EL2N, GraNd, MaxLoss, Random
+from auglean.selection.selection import Selection
+from auglean.selection.selectors import Selector
+from auglean.signals import Signals
+
+SELECTORS: dict[str, Selector] = {
+    selector.label: selector
+    for selector in (
+        Random(),
+        Random(redraw=True),
+        PerClass(Random()),
+        MaxLoss(),
+        MaxLoss(draw="proportional"),
+        MaxLoss(draw="inverse"),
+        PerClass(MaxLoss()),
+        EL2N(),
+        EL2N(draw="proportional"),
+        GraNd(),
+        GraNd(draw="proportional"),
+        CCS(),
+        InfoBatch(),
+        Herding(),
+        KCenter(),
+        GradientMatching(),
+        GradientMatching(per="batch"),
+        Coreset(),
+        Coreset(proxy="last-layer"),
+    )
+}
+"""Every selector by the name that the command line takes."""
+
+
+def parse(names: str | Selector | Sequence[str | Selector]) -> list[Selector]:
+    """Turn names, comma-separated or in a list, into selectors.
+
+    Raises:
+        InputError: If a name is unknown; the nearest ones are offered.
+
+    >>> parse("max-loss,random-each-epoch")
+    [MaxLoss(draw='top'), Random(redraw=True)]
+    """
+    if isinstance(names, Selector):
+        return [names]
+    if isinstance(names, type):
+        raise InputError(f"The selector is the class {names.__name__}; give one of its objects, {names.__name__}().")
+    entries: list[Any] = names.split(",") if isinstance(names, str) else list(names)
+    chosen = []
+    for entry in entries:
+        if not isinstance(entry, Selector) and str(entry).strip() not in SELECTORS:
+            raise unknown("selector", str(entry).strip(), SELECTORS)
+        chosen.append(entry if isinstance(entry, Selector) else SELECTORS[str(entry).strip()])
+    return chosen
+
+
+def select(
+    signals: Signals | None, labels: Tensor, selector: Selector | str, *, budget: float | int, seed: int = 0
+) -> Selection:
+    """Choose the examples worth augmenting.
+
+    Args:
+        signals: What the model says of each of the n examples (`auglean.collect`); None for selectors that do
+            not ask.
+        labels: Shape `(n,)`, int64.
+        selector: Such as `auglean.Coreset()`, or a name.
+        budget: A fraction in (0, 1] as a float, or a count as an int.
+        seed: Fixes what is drawn at random.
+
+    Returns:
+        The selection, with its seconds and its gradient error.
+
+    Raises:
+        InputError: If the budget is out of range, the labels are not class numbers, the signals are missing or
+            not finite, or the lengths differ.
+
+    >>> import torch
+    >>> select(None, torch.tensor([0, 0, 1, 1]), Random(), budget=0.5).indices.shape
+    torch.Size([2])
+    """
+    return parse(selector)[0](signals, labels, budget=budget, seed=seed)

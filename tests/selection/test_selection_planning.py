@@ -1,0 +1,112 @@
+"""Which solver is taken, what it is said to cost, and whether the memory limit is kept."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from auglean.errors import InputError
+from auglean.selection import facility_location
+from auglean.selection.planning import MAX_MEMORY, Plan, plan
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("n", "limit", "solver", "storage"),
+    [
+        (500, None, "decremental", "float64"),
+        (5_000, None, "decremental", "float32"),
+        (20_000, None, "decremental", "float16"),
+        (50_000, None, "cells+prune", "float32"),
+        (50_000, 6 * GIB, "decremental", "float16"),
+        (1_200_000, None, "cells", "float32"),
+        (5_000, 100 << 20, "decremental", "float16"),
+        (5_000, 30 << 20, "cells+prune", "float32"),
+    ],
+)
+def test_solver_by_size_and_limit(n, limit, solver, storage):
+    found = plan(n, n // 10, 512 if n != 5_000 else 10, max_memory=limit)
+    assert (found.solver, found.storage) == (solver, storage)
+    assert found.bytes <= (limit or MAX_MEMORY)
+    assert found.reason
+
+
+def test_a_smaller_limit_gives_smaller_cells_until_none_is_left():
+    sizes = [plan(100_000, 10_000, 64, max_memory=limit << 20).cell for limit in (100, 60, 48, 40)]
+    assert sizes[0] == 2500
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < 2500
+    with pytest.raises(InputError, match=r"limit of 5 MiB is too small for any solver on 100,000 points; give"):
+        plan(100_000, 10_000, 64, max_memory=5 << 20)
+
+
+@pytest.mark.parametrize("solver", ["naive", "lazy", "decremental", "stochastic"])
+def test_a_wanted_solver_that_does_not_fit_is_refused(solver):
+    with pytest.raises(InputError, match=r"take 4\.7 GiB but the limit is 1 GiB; .*cells"):
+        plan(50_000, 5_000, 32, solver=solver, max_memory=GIB)
+
+
+def test_a_wanted_storage_is_kept_or_refused():
+    assert plan(5_000, 500, 10, storage="float64").storage == "float64"
+    with pytest.raises(InputError, match="coarser storage"):
+        plan(50_000, 5_000, 10, storage="float32")
+
+
+def test_a_given_matrix_cannot_be_cut_into_cells():
+    with pytest.raises(InputError, match="give more as max_memory"):
+        facility_location(None, 3, similarity=torch.eye(600), max_memory=1 << 20)
+
+
+def test_the_plan_says_when_it_takes_long(capsys):
+    Plan("decremental", "float32", 0, 1 << 20, "because").tell(100, 10, 10)
+    assert not capsys.readouterr().err
+    Plan("cells", "float32", 2500, 1 << 20, "because").tell(100_000_000, 10_000_000, 512)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Choosing 10,000,000 of 100,000,000 points by cells" in said
+    assert "because" in said
+    assert "about 0.0 GiB and" in said
+
+
+_MEASURE = """
+import resource, sys, torch
+from auglean.selection import facility_location
+torch.set_num_threads(1)
+n, d, limit = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+points = torch.randn(n, d, generator=torch.Generator().manual_seed(0))
+facility_location(points[:2000], 20, solver="cells+prune"), facility_location(points[:1100], 20)  # loads what is needed
+with open("/proc/self/clear_refs", "w") as reset:
+    reset.write("5")
+def status(name):
+    line = next(line for line in open("/proc/self/status") if line.startswith(name))
+    return 1024 * int(line.split()[1])
+before = status("VmRSS")
+chosen = facility_location(points, n // 10, max_memory=limit)
+print(chosen.how["solver"], chosen.how["storage"], int(chosen.cost["bytes"]), status("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs the peak of Linux processes")
+@pytest.mark.parametrize(
+    ("limit", "solver", "storage"),
+    [
+        (GIB, "decremental", "float32"),
+        (130 << 20, "decremental", "float16"),
+        (60 << 20, "cells+prune", "float32"),
+    ],
+)
+def test_the_limit_is_kept(limit, solver, storage):
+    run = subprocess.run(
+        [sys.executable, "-c", _MEASURE, "6000", "32", str(limit)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    *how, said, measured = run.stdout.split()
+    assert how == [solver, storage]
+    assert int(measured) <= limit
+    # what is said is near to what is measured: the limit would be of no use otherwise
+    assert 0.3 * int(said) <= int(measured) <= int(said)
