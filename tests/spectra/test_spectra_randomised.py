@@ -115,3 +115,12 @@ def test_the_null_has_the_law_of_dense_noise():
     error = ((mine.var(0) + dense.var(0)) / 60).sqrt()
     assert ((mine.mean(0) - dense.mean(0)).abs() < 4 * error + 0.01 * dense.mean(0)).all()
     assert (dense.mean(0)[-1] - decompose(before).values[11]) > 20 * error[-1]  # so it could have failed
+
+
+def test_a_matrix_of_low_rank_needs_few_products():
+    for values in (torch.linspace(9, 5, 12), torch.zeros(1)):
+        asked = Matrix(with_values(values, 400, rows=200).float())
+        found, _ = leading(asked, 50, random=start())
+        assert torch.allclose(found.values[: len(values)].float(), values, rtol=1e-5)
+        assert found.values[len(values) :].max() < 1e-4
+        assert asked.products <= 150  # of 400 that would make it whole

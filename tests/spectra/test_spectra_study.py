@@ -142,7 +142,7 @@ def test_the_model_and_the_process_are_left_as_they_were(model, data):
 def test_methods_agree(model, data, monkeypatch):
     options = {"images": 6, "draws": 2, "top": 10}
     rows = jacobian_spectrum(model, data, "rotate15", **options)
-    monkeypatch.setattr(study.Rows, "bytes", staticmethod(lambda n, m: 1 << 62))
+    monkeypatch.setattr(study.Rows, "bytes", staticmethod(lambda jacobian: 1 << 62))
     gram = jacobian_spectrum(model, data, "rotate15", method="exact", **options)
     few = jacobian_spectrum(model, data, "rotate15", **options)
     assert [found.method for found in (rows, gram, few)] == ["rows", "gram", "randomised"]
@@ -218,7 +218,7 @@ def test_verdicts(after, null, verdict):
         ({"policy": "rotat15"}, "did you mean 'rotate'"),
         ({"policy": "rotate0"}, "changed none of the 3 images"),
         ({"max_memory": 1000, "method": "exact"}, 'method="randomised"'),
-        ({"max_memory": 1000}, "smaller top or more max_memory"),
+        ({"max_memory": 1000}, "smaller top, more max_memory"),
     ],
 )
 def test_bad_options(model, data, options, told):

@@ -36,8 +36,9 @@ class Rows:
         self.before = triangle.T  # (n, r)
 
     @staticmethod
-    def bytes(n: int, m: int) -> int:
+    def bytes(jacobian: Jacobian) -> int:
         """Memory at the peak: the basis, the rows, what is left of them, and as much to orthogonalise that."""
+        n, m = jacobian.shape
         return 8 * (4 * n * m + 20 * n * min(n, m))
 
     def place(self, after: Jacobian) -> tuple[Tensor, Tensor]:
@@ -66,9 +67,11 @@ class Gram:
         self.before = self.vectors * self.roots  # (n, r)
 
     @staticmethod
-    def bytes(n: int, m: int) -> int:
-        """Memory at the peak."""
-        return 8 * 26 * n * n + 2 * _BLOCK
+    def bytes(jacobian: Jacobian) -> int:
+        """Memory at the peak: matrices of n × n, and the rows of a group of weights in both networks."""
+        n, m = jacobian.shape
+        widest = max(value.numel() for value in jacobian.weights.values())
+        return 8 * 26 * n * n + 4 * max(min(_BLOCK, 8 * n * m), 8 * n * widest)
 
     def place(self, after: Jacobian) -> tuple[Tensor, Tensor]:
         """Give the coordinates of other rows `(n, r)` in the row space of J, and outside of it `(n, n)`."""

@@ -15,12 +15,14 @@ TOLERANCE, TOLERANCE_ALL = 1e-3, 2e-2
 _TEN = 10
 #: What float32 leaves uncertain of a leading value.
 _ROUNDING = 1e-5
+#: Multiple of the largest value, below which the squares of float32 tell little of a value.
+_SMALL = 3e-3
 #: Vectors that are multiplied at a time.
 _BLOCK = 10
 #: Steps, and relative length of what is left, at which a linear system counts as solved.
 _STEPS, _SOLVED = 200, 1e-2
 #: Bytes of rows that are made at a time to measure their lengths.
-_ROWS = 1 << 28
+_ROWS = 1 << 27
 
 
 def leading(matrix: Operator, count: int, *, random: torch.Generator) -> tuple[Factors, Tensor]:
@@ -36,7 +38,8 @@ def leading(matrix: Operator, count: int, *, random: torch.Generator) -> tuple[F
         random: Draws the start, on the CPU.
 
     Returns:
-        The factors, and a bound on the relative error of each value `(count,)`.
+        The factors, and a bound on the relative error of each value `(count,)`, or, of a value under 0.3 % of the
+        largest, on its error relative to that.
     """
     n, m = matrix.shape
     width = min(n, m, _BLOCK)
@@ -50,7 +53,8 @@ def leading(matrix: Operator, count: int, *, random: torch.Generator) -> tuple[F
         following = matrix.transposed(images[:, -last:])
         block = torch.linalg.qr(torch.cat([basis, following], 1)).Q[:, basis.shape[1] :]
         beyond = (block.T @ following) @ right[:, -last:].T  # what JᵀJ makes of the vectors outside of the basis
-        errors = (torch.linalg.vector_norm(beyond, dim=0) / (2 * values.square()))[:count].double()
+        size = values.clamp(min=max(_SMALL * float(values[0]), 1e-18))
+        errors = (torch.linalg.vector_norm(beyond, dim=0) / (2 * size.square()))[:count].double()
         found = len(errors) == count and (errors[:_TEN] <= TOLERANCE).all() and (errors <= TOLERANCE_ALL).all()
         if found or not block.shape[1] or basis.shape[1] >= min(n, m):
             return Factors(left, values.double(), basis @ right.T).leading(count), errors
@@ -120,9 +124,11 @@ class Randomised:
         self.slow = self._slow(before, self.factors)
 
     @staticmethod
-    def bytes(n: int, m: int, count: int) -> int:
-        """Memory at the peak: some three bases of some 3 · count vectors, and as much that noise shows of itself."""
-        return 4 * (n + m) * min(n, m, 3 * count + _BLOCK) * 6 + 2 * _ROWS
+    def bytes(jacobian: Jacobian, count: int) -> int:
+        """Memory at the peak: bases of some 3 · count vectors, as many that noise shows of itself, and rows."""
+        n, m = jacobian.shape
+        rows = min(n * m, max(_ROWS // 4, jacobian.outputs * m))
+        return 4 * (8 * (n + m) * min(n, m, 3 * count + _BLOCK) + 3 * rows)
 
     def change(self, after: Jacobian, *, seed: int) -> Change:
         """Hold J̃ against J, and against J plus noise whose rows are as long as those of E."""

@@ -139,7 +139,7 @@ class Spectrum:
         why: Why this method.
         passes: Images sent through the network, once forward or once backward.
         seconds: Wall-clock time.
-        bytes: Work memory that the method plans for.
+        bytes: Work memory that the method plans for, beside the activations of the network.
     """
 
     rows: int

@@ -66,7 +66,7 @@ def jacobian_spectrum(
         method: `"exact"`, `"randomised"`, or `"auto"`: exact where that stays within `max_memory`.
         output: `"logits"` for a row per image and logit, or `"sum"` for a row per image, that of the sum of its
             logits; the residual of an image has no part along that sum, so its alignment is not given.
-        max_memory: Bytes of work memory.
+        max_memory: Bytes of work memory, beside the activations of the network.
         device: Where to compute; by default where the model is. The model itself is not moved.
 
     Raises:
@@ -96,9 +96,9 @@ def jacobian_spectrum(
     with undisturbed(network, seed=seed):
         logits = Jacobian(network, x).logits()
         _check_logits(logits, labels, probe)
-        shape = Jacobian(network, x, output=output).shape
-        count = _top(top, shape)
-        chosen, why, memory = _plan(shape, count, method, max_memory)
+        plain = Jacobian(network, x, output=output)
+        shape, count = plain.shape, _top(top, plain.shape)
+        chosen, why, memory = _plan(plain, count, method, max_memory)
         dtype = torch.float32 if chosen == "randomised" else torch.float64
         before = Jacobian(network, x, output=output, dtype=dtype)
         residual = None
@@ -287,9 +287,13 @@ def _top(top: int | None, shape: tuple[int, int]) -> int:
     return top
 
 
-def _plan(shape: tuple[int, int], top: int, method: Method, limit: int) -> tuple[str, str, int]:
+def _plan(jacobian: Jacobian, top: int, method: Method, limit: int) -> tuple[str, str, int]:
     """Choose how to compute; give also why, and the bytes that it takes."""
-    needs = {"rows": Rows.bytes(*shape), "gram": Gram.bytes(*shape), "randomised": Randomised.bytes(*shape, top)}
+    needs = {
+        "rows": Rows.bytes(jacobian),
+        "gram": Gram.bytes(jacobian),
+        "randomised": Randomised.bytes(jacobian, top),
+    }
     sizes = {name: f"{size / 2**20:,.0f} MiB" for name, size in needs.items()}
     allowed = f"{limit / 2**20:,.0f} MiB"
     if method != "randomised" and needs["rows"] <= limit:
@@ -305,7 +309,7 @@ def _plan(shape: tuple[int, int], top: int, method: Method, limit: int) -> tuple
     if needs["randomised"] > limit:
         raise InputError(
             f"The randomised spectrum takes {sizes['randomised']} for the leading {top} singular values but "
-            f"max_memory is {allowed}; give a smaller top or more max_memory."
+            f'max_memory is {allowed}; give a smaller top, more max_memory or output="sum".'
         )
     why = "as asked" if method == "randomised" else f"the rows would take {sizes['rows']} of {allowed}"
     return "randomised", why, needs["randomised"]
