@@ -129,7 +129,7 @@ def test_rows_are_complete(study):
         assert all(0 <= value <= 1 for value in row["accuracy"]["values"])
         assert (row["noisy"] is None) == (row["name"] in ("weak", "full"))
         assert (row["seconds"]["reference"] > 0) == row["name"].startswith("reducible-loss")
-        assert row["seconds"]["total"] > 0
+        assert (row["seconds"]["augment"] == 0) == (row["name"] == "weak")
         for moment in (row["noisy"] or {}).values():
             for by in ("count", "weight"):
                 assert all(0 <= value <= 1 + 1e-12 for value in moment[by]["values"])
@@ -149,6 +149,10 @@ def test_it_prints_and_is_plain(study):
     lines = repr(found).splitlines()
     assert len(lines) == 2 + len(found.rows)
     assert lines[-1] == found.verdict["sentence"]
+    assert {role: told["cases"] for role, told in found.verdict["roles"].items()} == {
+        "full+subset": 2,
+        "subset+subset": 2,
+    }
     assert "reducible-loss-clean" in lines[-2]
     plain = json.dumps(found.to_dict(), allow_nan=False)
     kept = json.loads((out / "result.json").read_text())
@@ -179,7 +183,7 @@ def test_a_selector_that_knows_the_wrong_ones():
             assert moment["weight"]["values"] == [pytest.approx(0.75)]
     assert found.data["train"] == 120
     assert not [row for row in found.rows if row["name"].startswith("reducible-loss")]
-    assert found.verdict["confirmed"] is None
+    assert [told["confirmed"] for told in found.verdict["roles"].values()] == [None, None]
 
 
 def test_the_study_repeats_itself():
@@ -201,6 +205,7 @@ def test_the_study_repeats_itself():
         ({"selectors": "corset"}, "coreset"),
         ({"weights": "heavy"}, "weight mode"),
         ({"steps": 0}, "steps"),
+        ({"network": "mpl"}, "mlp"),
     ],
 )
 def test_refusals_come_before_any_work(options, words, tmp_path):
