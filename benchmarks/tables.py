@@ -1,10 +1,12 @@
-"""Write the tables of the README from the result files, or check that they are those.
+"""Write the tables of the README and of some pages of docs from the result files, or check that they are those.
 
     python benchmarks/tables.py [--check]
 
-The results come from `auglean compare` with the `config.yaml` beside each `result.json`:
+Comparisons come from `auglean compare` with the `config.yaml` beside each `result.json`:
 
     auglean compare --config benchmarks/results/compare-cifar10/config.yaml --out NEW
+
+The others are written by the benchmark of the same name.
 """
 
 from __future__ import annotations
@@ -13,14 +15,16 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
-from auglean.reports import markdown_table
+from auglean.reports import markdown_table, speedup_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+PAGES = ("README.md", "docs/comparing.md", "docs/label-noise.md", "docs/weights.md")
 
 
-def section(name: str) -> str:
+def comparison(name: str) -> str:
     folder = RESULTS / f"compare-{name}"
     result = json.loads((folder / "result.json").read_text())
     data, config, machine = result["data"], result["config"], result["environment"]
@@ -39,6 +43,99 @@ def section(name: str) -> str:
     )
 
 
+def speedup() -> str:
+    result = json.loads((RESULTS / "speedup.json").read_text())
+    data, machine, arms = result["data"], result["machine"], result["arms"]
+    parts = [
+        f"{data['train']:,} training images of {data['name']}; `{result['policy']}` over `{result['weak']}`; a choice "
+        f"every {result['every']} epochs; medians of {result['rounds']} turns; {machine['processor']}, one thread, "
+        f"torch {machine['torch']}. Repeat: `{result['command']}`."
+    ]
+    for network in dict.fromkeys(row["network"] for row in arms):
+        table = speedup_table({"arms": [row for row in arms if row["network"] == network]})
+        parts += [f"`{network}`:", table.strip()]
+    return "\n\n".join(parts)
+
+
+def weights() -> str:
+    return "\n\n".join(
+        _weights(json.loads((RESULTS / f"{name}.json").read_text())) for name in ("weights", "weights-mnist")
+    )
+
+
+def _weights(result: dict[str, Any]) -> str:
+    data, machine = result["data"], result["machine"]
+    heads = ("selector", "mode", "copies' share of the loss", "κ", "κ of a draw", "epoch", "epoch of a draw")
+    rows = [[*heads, "clean", "transformed"], ["---", "---", *["---:"] * 7]]
+    for row in result["rows"]:
+        shares = [f"{100 * row['copies_share']:.0f}%"] if "gradients" in row else ["–"]
+        found = row.get("gradients", {})
+        told = (found.get(name) for name in ("kappa", "kappa_drawn", "epoch", "epoch_drawn"))
+        shares += ["–" if value is None else f"{value:.2f}" for value in told]
+        for name in ("accuracy", "accuracy_transformed"):
+            level, less = row[name], row[f"{name}_less_full"]
+            away = f" ({100 * less['mean']:+.1f} ± {100 * less['std']:.1f})" if row["selector"] != "full" else ""
+            shares.append(f"{100 * level['mean']:.1f}{away}".replace("-", "−"))
+        rows.append([row["selector"], row["mode"] or "", *shares])
+    return "\n".join(
+        [
+            f"**{data['name']}**: {data['train']:,} training, {data['test']:,} test images; `{result['policy']}`; "
+            f"`{result['network']}`; {result['steps']:,} steps; {result['seeds']} seeds; budget "
+            f"{100 * result['budget']:g}%; {machine['processor']}, torch {machine['torch']}. Repeat: "
+            f"`{result['command']}`.",
+            "",
+            *(f"| {' | '.join(cells)} |" for cells in rows),
+        ]
+    )
+
+
+def label_noise() -> str:
+    result = json.loads((RESULTS / "label_noise.json").read_text())
+    data, config, machine, rows = (result[key] for key in ("data", "config", "machine", "rows"))
+    shares = config["shares"]
+
+    def of(name: str, role: str | None = None, budget: float | None = None) -> list[dict[str, Any]]:
+        return [row for row in rows if (row["name"], row["role"], row["budget"]) == (name, role, budget)]
+
+    def accuracy(row: dict[str, Any]) -> str:
+        return f"{100 * row['accuracy']['mean']:.1f} ± {100 * row['accuracy']['std']:.1f}"
+
+    def chosen(row: dict[str, Any]) -> str:
+        counts = [f"{100 * row['noisy'][moment]['count']['mean']:.0f}" for moment in ("first", "middle", "last")]
+        return f"{' → '.join(counts)} ({100 * row['noisy']['last']['weight']['mean']:.0f})"
+
+    lines = [
+        f"**{data['name']}**: {data['train']:,} training, {data['held_out']:,} held-out, {data['test']:,} test images; "
+        f"`{config['policy']}` over `{config['weak']}`; `{config['network']}`; {config['steps']} steps of "
+        f"{config['recipe']['batch_size']} images; {config['seeds']} seeds; {machine['processor']}, {machine['cores']} "
+        f"cores, one thread, torch {machine['torch']}. Repeat: `{result['command']}`.",
+        "",
+        *(f"- `{role}`: {told['sentence']}" for role, told in result["verdict"]["roles"].items()),
+    ]
+    for name, words in (("weak", "Nothing augmented"), ("full", "Everything augmented")):
+        values = [f"{accuracy(row)} at {row['share']:.0%}" for row in of(name)]
+        lines += ["", f"{words}, all images trained on: {', '.join(values)} wrong labels."]
+    heads = [f"{share:.0%}: {what}" for share in shares for what in ("wrong among the chosen, %", "accuracy, %")]
+    for role in config["role"]:
+        for budget in config["budgets"]:
+            lines += ["", f"`{role}`, {budget:.0%} chosen:", ""]
+            lines.append(f"| arm | {' | '.join(heads)} | s choosing | s reference |")
+            lines.append("|---" * (len(heads) + 3) + "|")
+            for name in config["selectors"]:
+                found = of(name, role, budget)
+                cells = [cell for row in found for cell in (chosen(row), accuracy(row))]
+                for phase in ("select", "reference"):
+                    seconds = sum(row["seconds"][phase] for row in found) / len(found)
+                    cells.append(f"{seconds:.1f}" if seconds >= 0.05 else "–")
+                lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def section(name: str) -> str:
+    others = {"label_noise": label_noise, "speedup": speedup, "weights": weights}
+    return others[name]() if name in others else comparison(name)
+
+
 def filled(text: str) -> str:
     def fill(match: re.Match[str]) -> str:
         return f"<!-- begin {match[1]} -->\n{section(match[1])}\n<!-- end {match[1]} -->"
@@ -47,13 +144,14 @@ def filled(text: str) -> str:
 
 
 def main() -> int:
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    fresh = filled(text)
-    if "--check" in sys.argv:
-        return 0 if fresh == text else 1
-    readme.write_text(fresh)
-    return 0
+    stale = 0
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        fresh = filled(text)
+        stale += fresh != text
+        if "--check" not in sys.argv:
+            (ROOT / page).write_text(fresh)
+    return int("--check" in sys.argv and stale > 0)
 
 
 if __name__ == "__main__":
