@@ -184,6 +184,17 @@ def test_always_k_distinct(kind, k, prune):
     assert found.objective >= 0
 
 
+@pytest.mark.parametrize(("n", "k"), [(300, 300), (300, 299), (300, 30)])
+@pytest.mark.parametrize("prune", [False, True])
+def test_the_objective_is_not_below_the_truth(n, k, prune):
+    points = clouds(n, dim=24, seed=9)
+    found = choose(points, k, size=40, prune=prune)
+    distance = explicit_distances(points.numpy())
+    assert found.objective >= distance[:, found.order.tolist()].min(1).sum() * (1 - 1e-6) - 1e-9
+    served = distance[np.arange(n), found.order[found.owner]].sum()
+    assert found.objective == pytest.approx(served, rel=1e-6, abs=1e-9)
+
+
 def test_outer_products_are_split_as_the_vectors_that_they_are():
     g = torch.Generator().manual_seed(7)
     left, right = torch.randn(300, 3, generator=g).double(), torch.randn(300, 5, generator=g).double()
@@ -216,7 +227,7 @@ def choose_all():
     cases = [(points, 70, False), (points, 70, True), (points, 5, False), (points[:100], 30, True)]
     found = [choose(some, k, size=60, prune=prune) for some, k, prune in cases]
     signals, labels = make_signals(600, classes=1, seed=3)  # one class: its cells are what there is to share
-    wide = select(signals, labels, Coreset(solver="cells", max_memory=9 << 20), budget=60)
+    wide = select(signals, labels, Coreset(solver="cells", max_memory=20 << 20), budget=60)
     assert wide.how["solver"] == "cells"
     return [(chosen.order, chosen.gains, chosen.owner) for chosen in found] + [
         (wide.indices, wide.gains, wide.assignment)

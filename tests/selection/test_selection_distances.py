@@ -19,7 +19,7 @@ from auglean.selection.matrices import CostMatrix, Workspace
 def matrix(points, storage="float64"):
     """All distances, as the solvers see them."""
     found = CostMatrix.of_points(points, storage, Workspace())
-    return found.values.double() * found.unit
+    return found.values.double() * found.unit * points.unit
 
 
 def exact_outer_distance(a, b, c, d):

@@ -498,7 +498,14 @@ def test_equal_gains_are_equal_whatever_the_rounding(solver):
         ({"points": torch.zeros(0, 2), "k": 1}, "k is 1 but there are 0"),
         ({"points": torch.tensor([[0.0], [float("nan")]]), "k": 1}, "Row 1 of points"),
         ({"points": torch.tensor([[0.0], [float("inf")]]), "k": 1}, "Row 1 of points"),
-        ({"points": torch.tensor([[0.0], [1e300]], dtype=torch.float64), "k": 1}, "too large"),
+        ({"points": torch.tensor([[-1.7e308], [1.7e308]], dtype=torch.float64), "k": 1}, "too large"),
+        ({"points": torch.zeros(3, 2), "k": 2.0}, "k is 2.0; give a whole number"),
+        ({"points": torch.zeros(3, 2), "k": True}, "k is True; give a whole number"),
+        ({"points": torch.zeros(3, 2, dtype=torch.complex64), "k": 1}, "give real numbers"),
+        ({"points": torch.zeros(4, 2), "similarity": torch.eye(3), "k": 1}, "leave the points out"),
+        ({"points": None, "similarity": torch.eye(3), "distances": torch.eye(3), "k": 1}, "give one of them"),
+        ({"points": None, "distances": torch.eye(3).to_sparse(), "k": 1}, "give a sparse similarity"),
+        ({"points": torch.zeros(3, 2), "k": 1, "solver": "cells", "storage": "float16"}, "leave the storage out"),
         ({"points": None, "similarity": torch.zeros(2, 3), "k": 1}, r"square \(n, n\); got \(2, 3\)"),
         ({"points": None, "distances": torch.zeros(4), "k": 1}, "square"),
         ({"points": None, "similarity": torch.full((2, 2), float("nan")), "k": 1}, "Row 0 of the matrix"),
@@ -521,6 +528,48 @@ def test_equal_gains_are_equal_whatever_the_rounding(solver):
 def test_bad_input(arguments, says):
     with pytest.raises(InputError, match=says):
         facility_location(**arguments)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.numpy(),
+        lambda x: x.tolist(),
+        lambda x: x.clone().requires_grad_(),
+        lambda x: x.float(),
+        lambda x: x.bfloat16(),
+        lambda x: x.long(),
+        lambda x: x.repeat(1, 2)[:, ::2],
+    ],
+)
+def test_points_of_any_kind(change):
+    points = torch.randint(0, 9, (30, 3), generator=torch.Generator().manual_seed(19)).double()
+    expected = facility_location(points, 5)
+    chosen = facility_location(change(points), 5)
+    if change(torch.ones(1, 2)) is not None and chosen.gains[0] == expected.gains[0]:
+        assert chosen.indices.tolist() == expected.indices.tolist()
+    assert torch.equal(facility_location(None, 5, distances=torch.cdist(points, points).numpy()).gains, expected.gains)
+
+
+@storages
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-30, 1e-8, 1e8, 1e30, 1e160, 1e300])
+def test_points_of_any_scale(scale, storage):
+    points = torch.randn(40, 20, generator=torch.Generator().manual_seed(20), dtype=torch.float64)
+    power = 2.0 ** round(math.log2(scale))  # exact, so that nothing but the exponents changes
+    one = facility_location(points, 8, storage=storage)
+    other = facility_location(points * power, 8, storage=storage)
+    assert torch.equal(one.indices, other.indices)
+    assert torch.equal(one.gains * power, other.gains)
+    assert other.how["objective"] == one.how["objective"] * power
+    assert other.gradient_error == pytest.approx(one.gradient_error)
+
+
+@pytest.mark.parametrize("value", [0.4, 2.5, -3.0])
+def test_equal_similarities(value):
+    # F(∅) = 0, so that the first pick gains n times the value
+    for n in (1, 4):
+        chosen = facility_location(None, n, similarity=torch.full((n, n), value, dtype=torch.float64))
+        assert chosen.gains.tolist() == pytest.approx([n * value] + [0.0] * (n - 1))
 
 
 def test_input_is_left_alone():

@@ -82,4 +82,8 @@ class Coreset(Selector):
         if self.proxy == "residual":
             return Vectors.of(residual)
         feature = signals.feature[rows]
+        if not feature.shape[1]:
+            raise InputError(
+                'The signals hold no features, which the proxy "last-layer" needs; collect them with features.'
+            )
         return OuterProducts.of(residual, torch.cat([feature, feature.new_ones(len(feature), 1)], 1))

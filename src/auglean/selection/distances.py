@@ -27,11 +27,11 @@ _MANY = 0.02
 #: Up to so many dimensions differences cost no more than a matrix product.
 _FEW_DIMENSIONS = 16
 
-#: Examples that are looked at together where all of them have to be looked at.
-_ROWS = 8192
+#: Numbers that are looked at together where all points, or all near pairs, have to be looked at.
+_NUMBERS = 1 << 19
 
-#: Numbers of the near pairs that are gathered at a time, since all points may be near each other.
-_PAIR_NUMBERS = 1 << 21
+#: Magnitudes whose squares are far from the ends of float32, also for the least distances that count.
+_TAME = 2.0**-16, 2.0**16
 
 P = TypeVar("P", bound="PointSet")
 
@@ -43,9 +43,11 @@ class PointSet(ABC):
 
     Attributes:
         squares: Squared norms. Shape `(n,)`, in the type of the distances: float64, or float32 after `single`.
+        unit: What a distance of 1 stands for: a power of two, other than 1 where points are very small or large.
     """
 
     squares: Tensor
+    unit: float
 
     def __len__(self) -> int:
         return len(self.squares)
@@ -112,9 +114,10 @@ class PointSet(ABC):
             square[:, : len(self)].fill_diagonal_(float("inf"))  # else each would be found near to itself
         # near points have nearly the same norm, so that of one of them will do
         near = (square < self.squares[:, None] * (2.25 * _CANCELLED[square.dtype])).nonzero()
-        if len(near) > _MANY * square.numel() and square.dtype == torch.float32:
+        many = len(near) > _MANY * square.numel() and (len(self) + len(other)) * self.dimension <= 4 * _NUMBERS
+        if many and square.dtype == torch.float32:
             return self.double().to(other.double(), same=same).float()
-        for pairs in near.split(max(1, _PAIR_NUMBERS // self.dimension)):
+        for pairs in near.split(max(1, _NUMBERS // self.dimension)):
             i, j = pairs[:, 0], pairs[:, 1]
             square[i, j] = self._near(other, i, j)
         square.clamp_(min=0).sqrt_()
@@ -130,13 +133,20 @@ class Vectors(PointSet):
         points: Shape `(n, d)`, any floating type; neither changed nor copied as a whole.
         squares: Squared norms, shifted. Shape `(n,)`, in the type of the distances.
         shift: Shape `(d,)`, subtracted when points are taken out.
-        total: The sum of the points as they were given. Shape `(d,)`, float64.
+        total: The sum of the points, not shifted. Shape `(d,)`, float64.
+        unit: What a distance of 1 stands for.
     """
 
     def __init__(
-        self, points: Tensor, squares: Tensor, shift: Tensor | None = None, total: Tensor | None = None
+        self,
+        points: Tensor,
+        squares: Tensor,
+        shift: Tensor | None = None,
+        *,
+        total: Tensor | None = None,
+        unit: float = 1.0,
     ) -> None:
-        self.points, self.squares, self.shift, self.total = points, squares, shift, total
+        self.points, self.squares, self.shift, self.total, self.unit = points, squares, shift, total, unit
 
     @classmethod
     def of(cls, points: Tensor, *, dtype: torch.dtype = torch.float64) -> Vectors:
@@ -153,23 +163,25 @@ class Vectors(PointSet):
         """
         if points.ndim != 2:
             raise InputError(f"points must have shape (n, d); got {tuple(points.shape)}.")
+        points, unit = _tame(points, "points")
         n, work = len(points), _working(points, dtype)
         total = torch.zeros(points.shape[1], dtype=torch.float64, device=points.device)
         for part in _parts(points):
             total += part.sum(0, dtype=torch.float64)
-        if not bool(torch.isfinite(total).all()):
-            check_finite(points, "points")  # names the rows; a sum of large numbers may be at fault, too
         shift = (total / max(n, 1)).to(work)
         norms = torch.empty(2, n, dtype=torch.float64, device=points.device)  # as they are, and shifted
-        for begin, part in zip(range(0, n, _ROWS), _parts(points), strict=True):
-            norms[0, begin : begin + _ROWS] = torch.linalg.vector_norm(part.to(work), dim=1)
-            norms[1, begin : begin + _ROWS] = torch.linalg.vector_norm(part.to(work) - shift, dim=1)
+        begin = 0
+        for part in _parts(points):
+            rows = slice(begin, begin := begin + len(part))
+            norms[0, rows] = torch.linalg.vector_norm(part.to(work), dim=1)
+            norms[1, rows] = torch.linalg.vector_norm(part.to(work) - shift, dim=1)
         shifted = n and float(norms[1].median()) < float(norms[0].median())
-        return cls(points, norms[int(shifted)].square().to(dtype), shift if shifted else None, total)
+        squares = norms[int(shifted)].square().to(dtype)
+        return cls(points, squares, shift if shifted else None, total=total, unit=unit)
 
     def single(self) -> Vectors:
         """Give the same points with distances in float32."""
-        return Vectors(self.points, self.squares.float(), self.shift, self.total)
+        return Vectors(self.points, self.squares.float(), self.shift, total=self.total, unit=self.unit)
 
     def sum_error(self, indices: Tensor, weights: Tensor) -> float | None:
         """Give `‖Σ_i x_i − Σ_j w_j x_j‖ / ‖Σ_i x_i‖`, or None where that is not finite."""
@@ -187,9 +199,11 @@ class Vectors(PointSet):
 
     def scaled(self, factor: float) -> Vectors:
         """Give all points, taken out, times a factor."""
-        points = self.points.to(_working(self.points, self.squares.dtype))
-        points = points * factor if self.shift is None else (points - self.shift).mul_(factor)
-        return Vectors(points.to(self.squares.dtype), self.squares * factor * factor)
+        points = torch.empty(self.points.shape, dtype=self.squares.dtype, device=self.device)
+        for part, target in zip(_parts(self.points), _parts(points), strict=True):
+            part = part.to(_working(self.points, self.squares.dtype))
+            target.copy_(part * factor if self.shift is None else (part - self.shift).mul_(factor))
+        return Vectors(points, self.squares * factor * factor)
 
     @property
     def dimension(self) -> int:
@@ -234,10 +248,11 @@ class OuterProducts(PointSet):
         left: Shape `(n, p)`.
         right: Shape `(n, q)`.
         squares: Squared norms. Shape `(n,)`, in the type of the distances.
+        unit: What a distance of 1 stands for.
     """
 
-    def __init__(self, left: Tensor, right: Tensor, squares: Tensor) -> None:
-        self.left, self.right, self.squares = left, right, squares
+    def __init__(self, left: Tensor, right: Tensor, squares: Tensor, *, unit: float = 1.0) -> None:
+        self.left, self.right, self.squares, self.unit = left, right, squares, unit
 
     @classmethod
     def of(cls, left: Tensor, right: Tensor) -> OuterProducts:
@@ -246,18 +261,18 @@ class OuterProducts(PointSet):
         Raises:
             InputError: If a number is not finite.
         """
-        check_finite(left, "the left factors")
-        check_finite(right, "the right factors")
+        (left, of_left), (right, of_right) = _tame(left, "the left factors"), _tame(right, "the right factors")
         norms = (torch.cat([part.double().square().sum(1) for part in _parts(side)]) for side in (left, right))
-        return cls(left, right, next(norms) * next(norms))
+        return cls(left, right, next(norms) * next(norms), unit=of_left * of_right)
 
     def single(self) -> OuterProducts:
         """Give the same points with distances in float32."""
-        return OuterProducts(self.left, self.right, self.squares.float())
+        return OuterProducts(self.left, self.right, self.squares.float(), unit=self.unit)
 
     def double(self) -> OuterProducts:
         """Give points that were taken out in float64."""
-        return OuterProducts.of(self.left.double(), self.right.double())
+        left, right = self.left.double(), self.right.double()
+        return OuterProducts(left, right, left.square().sum(1) * right.square().sum(1))
 
     def scaled(self, factor: float) -> OuterProducts:
         """Give all points, taken out, times a factor."""
@@ -312,4 +327,23 @@ def check_finite(values: Tensor, what: str) -> None:
 
 def _parts(values: Tensor) -> Iterator[Tensor]:
     """Go through a matrix by parts: a copy of the whole could be too large."""
-    return iter(values.split(_ROWS)) if len(values) else iter(())
+    return iter(values.split(max(1, _NUMBERS // max(1, values.shape[1])))) if len(values) else iter(())
+
+
+def _tame(values: Tensor, what: str) -> tuple[Tensor, float]:
+    """Check a matrix, and multiply it by a power of two where its squares could not be told from 0 or infinity.
+
+    Returns:
+        The matrix, and what 1 stands for in it.
+    """
+    if values.is_complex() or values.dtype == torch.bool:
+        raise InputError(f"{what} are of type {values.dtype}; give real numbers.")
+    values = values.detach() if values.is_floating_point() else values.float()
+    largest = max((float(part.abs().amax()) for part in _parts(values) if part.numel()), default=0.0)
+    if not math.isfinite(largest):
+        check_finite(values, what)
+    if largest == 0.0 or _TAME[0] < largest < _TAME[1]:
+        return values, 1.0
+    power = math.frexp(largest)[1] - 1
+    half = power // 2  # in two steps, since the whole factor may be beyond float64
+    return values.double() * 2.0**-half * 2.0 ** (half - power), 2.0**power

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, get_args
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
@@ -23,16 +24,16 @@ from auglean.selection.matrices import TYPES, CostMatrix, Storage, Workspace, ex
 from auglean.selection.planning import Plan, Solver, plan
 from auglean.selection.selection import Selection
 
-#: Reaches within which squares of distances are far from the ends of float32.
-_TAME = 1e-12, 1e12
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def facility_location(
-    points: Tensor | PointSet | None,
+    points: ArrayLike | PointSet | None,
     k: int,
     *,
-    similarity: Tensor | None = None,
-    distances: Tensor | None = None,
+    similarity: ArrayLike | None = None,
+    distances: ArrayLike | None = None,
     solver: Solver = "auto",
     storage: Storage | None = None,
     max_memory: int | None = None,
@@ -56,7 +57,8 @@ def facility_location(
     seconds and memory are told on stderr.
 
     Args:
-        points: Shape `(n, d)`, or a `PointSet` such as outer products; ignored where a matrix is given.
+        points: Shape `(n, d)`, a tensor or an array, or a `PointSet` such as outer products; None where a matrix is
+            given. Beyond 1,024 points coordinates are taken in float32, after a shift, unless the storage is float64.
         k: How many to choose; at most n.
         similarity: Shape `(n, n)`, `s_ij` = how well j stands for i, any finite numbers. A sparse matrix is a graph
             of neighbours: what is missing is 0, and no number is negative.
@@ -88,38 +90,30 @@ def facility_location(
     ([3, 5, 1], [83.0, 20.0, 7.0], [1.0, 3.0, 3.0], 9.0)
     """
     start = time.perf_counter()
-    if solver not in get_args(Solver):
-        raise unknown("solver", solver, get_args(Solver))
-    if storage is not None and storage not in TYPES:
-        raise unknown("storage", storage, TYPES)
-    square = similarity if similarity is not None else distances
-    if square is not None and storage == "float16":
-        raise InputError("A matrix is given with storage float16, which is for distances of points; give float32.")
-    if square is not None and solver in ("cells", "cells+prune"):
-        raise InputError(
-            f"A matrix is given with solver {solver!r}, but cells need points; give points, or leave it out."
-        )
-    n = _count(points, square)
+    given, square = _check(points, similarity, distances, solver, storage)
+    n, k = len(given), _whole(k)
     if not 1 <= k <= n:
         raise InputError(f"k is {k} but there are {n} points; give a k from 1 to the number of points.")
     g, workspace = generator(seed, "facility location"), workspace or Workspace()
     space: PointSet | None = None
 
     def finish(**result: Any) -> Selection:
-        chosen = _selection(n, k, **result)
+        chosen = _selection(n, k, 1.0 if space is None else space.unit, **result)
         error = space.sum_error(chosen.indices, chosen.weights) if isinstance(space, Vectors) else None
         return chosen.with_(gradient_error=error, cost={"seconds": time.perf_counter() - start, **chosen.cost})
 
     if square is not None and square.layout != torch.strided:
         return finish(**_on_graph(square, k, solver))
     if square is not None:
-        check_finite(square, "the matrix")
         chosen_plan = plan(n, k, 0, solver=solver, storage=storage, max_memory=max_memory, given=True)
         top = float(square.max())
         matrix = CostMatrix.of_matrix(square, chosen_plan.storage, workspace, top=None if similarity is None else top)
         reach = top
     else:
-        space, chosen_plan = _space(points, k, solver, storage, max_memory)
+        space = given if isinstance(given, PointSet) else Vectors.of(given)
+        chosen_plan = plan(n, k, space.dimension, solver=solver, storage=storage, max_memory=max_memory)
+        if chosen_plan.storage != "float64":
+            space = space.single()
         chosen_plan.tell(n, k, space.dimension)
         if chosen_plan.cell:
             prune = chosen_plan.solver == "cells+prune"
@@ -137,9 +131,9 @@ def facility_location(
         reach = matrix.largest * matrix.unit
     picks = _solve(matrix, k, chosen_plan.solver, epsilon, g)
     first, unit = float(picks.gains[0]), matrix.unit
-    # F(∅) = 0 at a cost of `reach`, on the grid too, so that no gain is rounded
+    # F(∅) = 0 at a cost of `reach`, on the grid too, so that no gain is rounded; where all costs are 0 there is no grid
     gains = picks.gains * unit
-    gains[0] = n * (round(reach / unit) * unit) - (n * matrix.largest - first) * unit
+    gains[0] = n * (round(reach / unit) * unit if matrix.largest else reach) - (n * matrix.largest - first) * unit
     return finish(
         order=picks.order,
         gains=gains,
@@ -150,32 +144,50 @@ def facility_location(
     )
 
 
-def _count(points: Tensor | PointSet | None, square: Tensor | None) -> int:
-    if square is not None:
-        if square.ndim != 2 or square.shape[0] != square.shape[1]:
-            raise InputError(f"A similarity or distance matrix must be square (n, n); got {tuple(square.shape)}.")
-        return len(square)
-    if points is None:
-        raise InputError("Nothing to choose from: give points (n, d), or similarity or distances (n, n).")
-    if isinstance(points, Tensor) and points.ndim != 2:
-        raise InputError(f"points must have shape (n, d); got {tuple(points.shape)}.")
-    return len(points)
+def _check(
+    points: Any, similarity: Any, distances: Any, solver: str, storage: str | None
+) -> tuple[Tensor | PointSet, Tensor | None]:
+    """Give what to choose from, as a tensor or a `PointSet`, and the matrix if that is what was given."""
+    if solver not in get_args(Solver):
+        raise unknown("solver", solver, get_args(Solver))
+    if storage is not None and storage not in TYPES:
+        raise unknown("storage", storage, TYPES)
+    if similarity is not None and distances is not None:
+        raise InputError("A similarity and distances are given; give one of them.")
+    square = similarity if similarity is not None else distances
+    if square is None:
+        if points is None:
+            raise InputError("Nothing to choose from: give points (n, d), or similarity or distances (n, n).")
+        if isinstance(points, PointSet):
+            return points, None
+        points = torch.as_tensor(points)
+        if points.ndim != 2:
+            raise InputError(f"points must have shape (n, d); got {tuple(points.shape)}.")
+        return points, None
+    square = torch.as_tensor(square).detach()
+    if square.ndim != 2 or square.shape[0] != square.shape[1]:
+        raise InputError(f"A similarity or distance matrix must be square (n, n); got {tuple(square.shape)}.")
+    if points is not None and len(points) != len(square):
+        raise InputError(f"{len(points)} points are given with a matrix for {len(square)}; leave the points out.")
+    if square.is_complex() or square.dtype == torch.bool:
+        raise InputError(f"The matrix is of type {square.dtype}; give real numbers.")
+    if square.layout != torch.strided and similarity is None:
+        raise InputError("Sparse distances are given, where what is missing would be near; give a sparse similarity.")
+    if storage == "float16":
+        raise InputError("A matrix is given with storage float16, which is for distances of points; give float32.")
+    if solver in ("cells", "cells+prune"):
+        raise InputError(
+            f"A matrix is given with solver {solver!r}, but cells need points; give points, or leave it out."
+        )
+    if square.layout == torch.strided:
+        check_finite(square, "the matrix")
+    return square, square
 
 
-def _space(
-    points: Tensor | PointSet | None, k: int, solver: Solver, storage: Storage | None, max_memory: int | None
-) -> tuple[PointSet, Plan]:
-    """Give the points in the numbers that their distances are computed in, and the plan."""
-    assert points is not None
-    dimension = points.dimension if isinstance(points, PointSet) else points.shape[1]
-    chosen_plan = plan(len(points), k, dimension, solver=solver, storage=storage, max_memory=max_memory)
-    if chosen_plan.storage == "float64":
-        return points if isinstance(points, PointSet) else Vectors.of(points), chosen_plan
-    space = points.single() if isinstance(points, PointSet) else Vectors.of(points, dtype=torch.float32)
-    tame = space.reach == 0 or _TAME[0] < space.reach < _TAME[1]
-    if not tame:
-        space = points if isinstance(points, PointSet) else Vectors.of(points)
-    return space, chosen_plan
+def _whole(k: object) -> int:
+    if isinstance(k, bool) or not isinstance(k, Integral):
+        raise InputError(f"k is {k!r}; give a whole number.")
+    return int(k)
 
 
 def _solve(matrix: CostMatrix, k: int, solver: Solver, epsilon: float, g: torch.Generator) -> Picks:
@@ -211,6 +223,7 @@ def _on_graph(graph: Tensor, k: int, solver: Solver) -> Mapping[str, Any]:
 def _selection(
     n: int,
     k: int,
+    scale: float,
     *,
     order: Tensor,
     gains: Tensor,
@@ -219,6 +232,9 @@ def _selection(
     chosen_plan: Plan,
     told: Mapping[str, Any],
 ) -> Selection:
+    gains, objective = gains * scale, objective * scale
+    if not bool(torch.isfinite(gains).all()):
+        raise InputError("The distances are too large to be summed; scale them down.")
     return Selection(
         indices=order,
         weights=torch.bincount(owner, minlength=k).double(),

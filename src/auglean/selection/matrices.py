@@ -98,7 +98,10 @@ class CostMatrix:
         """
         n, dtype = len(points), TYPES[storage]
         # twice the way to any one of them is a bound as well, and a better one where all are near each other
-        reach = min(points.reach, 2.002 * float(points[:1].to(points[:]).max())) if n else 0.0
+        anchor = points[:1]
+        height = 1 + _TILE_ROWS * _TILE_COLUMNS // max(1, points.dimension)
+        way = max(float(anchor.to(points[begin : begin + height]).max()) for begin in range(0, n, height))
+        reach = min(points.reach, 2.002 * way)
         unit = exact_unit(reach, total or n, storage)
         points = points.scaled(1.0 / unit)
         values = workspace.square(n, dtype, points.device)
@@ -140,10 +143,11 @@ class CostMatrix:
         values = workspace.square(n, dtype, square.device)
         sums = torch.zeros(n, dtype=torch.float64, device=square.device)
         tops = []
-        for begin in range(0, n, _TILE_ROWS):
-            rows = square[begin : begin + _TILE_ROWS].double()
+        height = max(1, _TILE_ROWS * _TILE_COLUMNS // n)
+        for begin in range(0, n, height):
+            rows = square[begin : begin + height].double()
             tile = _on_grid((rows if top is None else top - rows) / unit, storage)
-            values[begin : begin + _TILE_ROWS] = tile
+            values[begin : begin + height] = tile
             sums += tile.sum(0, dtype=torch.float64)
             tops.append(tile.max())
         largest = float(torch.stack(tops).max()) if n else 0.0

@@ -125,6 +125,8 @@ def plan(
         why = f"a matrix of {least} is over the limit of {_size(limit)}"
         solver = "cells+prune" if n * k * dimension <= _PRUNE else "cells"
     else:
+        if storage not in (None, "float32"):
+            raise InputError(f"Cells are solved in float32, but storage {storage} is given; leave the storage out.")
         why = "cells were asked for"
     cell = _CELL
     while cell > _SMALLEST_CELL and _cells_bytes(n, cell, dimension) > limit:
@@ -149,12 +151,12 @@ def _storages(n: int, wanted: Storage | None, given: bool) -> list[Storage]:
 
 def _dense_bytes(n: int, dimension: int, storage: str) -> int:
     """Bytes of the matrix, of the points shifted, and of the tiles and rows in work."""
-    return n * n * TYPES[storage].itemsize + 4 * n * dimension + 64 * n + (32 << 20)
+    return n * n * TYPES[storage].itemsize + (8 if storage == "float64" else 4) * n * dimension + 64 * n + (32 << 20)
 
 
 def _cells_bytes(n: int, size: int, dimension: int) -> int:
     """Bytes of a cell's matrix and points, of what is kept of each point, and of the blocks in work."""
-    return 4 * size * size + 12 * size * dimension + 150 * n + (100 << 10) * min(dimension, 1024) + (8 << 20)
+    return 4 * size * size + 12 * size * dimension + 150 * n + (100 << 10) * min(dimension, 1024) + (16 << 20)
 
 
 def _rate(dimension: int) -> float:
