@@ -124,7 +124,8 @@ def test_outliers_do_not_draw_the_origin_away():
 def test_float32_distances_of_any_points(points):
     found = matrix(Vectors.of(torch.from_numpy(points)).single(), "float32").numpy()
     expected = explicit_distances(points)
-    assert np.allclose(found, expected, rtol=1e-3, atol=2.0**-30 * max(expected.max(), 1e-30))
+    # a coordinate is rounded to float32 once, after the shift
+    assert np.allclose(found, expected, rtol=1e-3, atol=2.0**-22 * np.abs(points).max())
 
 
 def test_the_points_are_left_alone_and_may_be_half():
