@@ -92,6 +92,8 @@ def test_other_images_are_noticed(run, select):
         (["--audit", "missing.json"], "No such file"),
         (["--audit", "broken.json"], "Cannot read indices from broken.json"),
         (["--audit", "fine.txt", "--model", "missing.safetensors"], "holds no network"),
+        (["--audit", "fine.txt", "--selector", "random"], "leave --selector and --budget out"),
+        (["--audit", "fine.txt", "--budget", "5"], "leave --selector and --budget out"),
         ([], "--audit FILE"),
     ],
 )
@@ -101,3 +103,9 @@ def test_refusals(select, tmp_path, words, says):
     code, out, err = select(*words)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert says in err
+
+
+def test_the_help_tells_the_exit_code(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["select", "--help"])
+    assert "exit code is 0" in " ".join(capsys.readouterr().out.split())

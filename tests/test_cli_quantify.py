@@ -49,7 +49,7 @@ def test_it_prints_a_table_and_keeps_a_folder(quantify, model, tmp_path):
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     code, out, err = quantify("--spectrum", "--model", model, *QUICK, "--out", "run")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "holds another run" in err
+    assert "holds another run; give an empty folder as --out." in err
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from auglean.studies import Narrator
 
 
+#: What `select` chooses by where nothing else is said.
+_SELECTOR, _BUDGET = "coreset", 0.1
+
+
 def compare(
     data: str = "digits",
     policy: str | None = None,
@@ -225,8 +229,8 @@ def fit(
 def select(
     model: str | None = None,
     data: str = "digits",
-    selector: str = "coreset",
-    budget: int | float = 0.1,
+    selector: str = _SELECTOR,
+    budget: int | float = _BUDGET,
     seed: int = 0,
     size: int | None = None,
     limit: int | None = None,
@@ -250,12 +254,15 @@ def select(
         device: Where the network runs. Default: a GPU if there is one.
         audit: Check this list of training images in place of choosing: duplicates, classes, weights, and, with a model,
             distances and gradient error beside random choices of its size. A selection of ours, a list in JSON, an
-            array of numpy, or text with an index on each line and perhaps a weight behind it.
+            array of numpy, or text with an index on each line and perhaps a weight behind it. What is wrong with the
+            list is told, and is no error: the exit code is 0.
         out: File for the selection (JSON). Default: selection.json in the folder of the model. For a check, its
             result; by default it is printed only.
         json: Print the selection, or the result of the check, on stdout.
     """
     if audit is not None:
+        if (selector, budget) != (_SELECTOR, _BUDGET):
+            raise InputError("--audit checks a list in place of choosing one; leave --selector and --budget out.")
         _audit(audit, model, data, seed, size, limit, skip_corrupt, device, out, json)
         return
     if model is None:
@@ -334,7 +341,7 @@ def quantify(
     from auglean import reports
     from auglean.studies.quantifying import quantify_spectrum
 
-    folder, sets, origin = _begin("quantify", data, seed, size, limit, test_limit, skip_corrupt, out, False)
+    folder, sets, origin = _begin("quantify", data, seed, size, limit, test_limit, skip_corrupt, out, None)
     result, found = quantify_spectrum(
         sets,
         model,
@@ -414,7 +421,7 @@ def _begin(
     test_limit: int | None,
     skip_corrupt: bool,
     out: str | None,
-    resume: bool,
+    resume: bool | None,
 ) -> tuple[Path, Splits, dict[str, Any]]:
     """Check the run folder, then read the images; give also how they were asked for."""
     from auglean.data import splits

@@ -323,6 +323,12 @@ def test_numpy_files(tmp_path):
     assert read_indices(tmp_path / "b.npz").weights.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("text", ["[false, true, true]", '{"indices": [false, true, true], "weights": [3, 4]}'])
+def test_masks_in_json(tmp_path, text):
+    (tmp_path / "mask.json").write_text(text)
+    assert read_indices(tmp_path / "mask.json").indices.tolist() == [1, 2]
+
+
 def test_large_numbers_keep_their_last_digit(tmp_path):
     (tmp_path / "a.txt").write_text("16777217\n")
     assert read_indices(tmp_path / "a.txt").indices.tolist() == [16777217]
@@ -346,7 +352,11 @@ def test_a_selection_says_where_it_is_from(tmp_path):
         ("a.txt", b"1\n2 3\n", "index and a weight"),
         ("a.txt", b"1\ntwo\n", "two"),
         ("a.txt", b"1.5\n", "whole numbers; got 1.5"),
-        ("a.txt", b"\xff\xfe\x00", "decode"),
+        ("a.txt", b"\xff\xfe\x00", r"\(it is not text\)"),
+        ("a.json", b"[1e30]", "64 bits; got 1e\\+30"),
+        ("a.txt", b"-1e30\n", "64 bits; got -1e\\+30"),
+        ("a.json", b"[9223372036854775808]", "64 bits; got 9223372036854775808"),
+        ("a.json", b"[[true]]", "one dimension; got bool"),
         ("a.json", b'{"chosen": [1]}', "no 'indices'"),
         ("a.json", b'{"indices": [1], "weights": [1, 2]}', "1 indices and 2 weights"),
         ("a.json", b'["a"]', "whole numbers"),
@@ -365,5 +375,9 @@ def test_unreadable_files(tmp_path, name, content, says):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(InputError, match="No such file"):
-        read_indices(tmp_path / "a.txt")
+    for name in ("a.txt", "a.npy"):
+        with pytest.raises(InputError, match=rf"from \S*{name} \(No such file or directory\); give"):
+            read_indices(tmp_path / name)
+        (tmp_path / name).mkdir()
+        with pytest.raises(InputError, match=rf"from \S*{name} \(Is a directory\); give"):
+            read_indices(tmp_path / name)

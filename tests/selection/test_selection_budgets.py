@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +14,7 @@ from auglean.selection import MaxLoss, Random, allocate, count, select
 from auglean.selection.budgets import members
 
 BAD = [0, -1, 101, 0.0, -0.5, 1.5, 1.0000001, math.nan, math.inf, -math.inf, True, False, "0.1", None, [3]]
+BAD += [np.bool_(True), np.int64(101), np.float32(1.5), 1j]
 
 
 @pytest.mark.parametrize("budget", BAD, ids=repr)
@@ -42,6 +44,12 @@ def test_a_count_is_itself(total, data):
 @pytest.mark.parametrize(("budget", "k"), [(0.1, 100), (1.0, 1000), (1, 1), (1000, 1000), (0.0005, 1), (1e-9, 1)])
 def test_counts_by_hand(budget, k):
     assert count(budget, 1000) == k
+
+
+@pytest.mark.parametrize("budget", [np.int64(100), np.uint8(100), np.float32(0.1), np.float16(0.1), np.float64(0.1)])
+def test_counts_of_numpy(budget):
+    assert count(budget, 1000) == 100
+    assert type(count(budget, 1000)) is int
 
 
 @pytest.mark.parametrize(
@@ -119,11 +127,11 @@ def test_unknown_allocation():
         allocate(3, [3, 4], "equall")
 
 
-@given(labels=st.lists(st.integers(0, 5), min_size=1, max_size=30))
+@given(labels=st.lists(st.sampled_from([0, 1, 2, 5, 7 * 10**15]), min_size=1, max_size=30))
 def test_members(labels):
     classes = members(torch.tensor(labels))
     assert [rows.tolist() for rows in classes] == [
-        [i for i, label in enumerate(labels) if label == c] for c in range(max(labels) + 1)
+        [i for i, label in enumerate(labels) if label == c] for c in sorted(set(labels))
     ]
 
 

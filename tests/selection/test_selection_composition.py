@@ -50,7 +50,7 @@ def test_merging_by_hand():
     assert merged.gains.tolist() == [4, 1, 5, 1, 0]
     assert merged.weights.tolist() == [1, 1, 2, 2, 3]
     assert merged.assignment.tolist() == [-1, 2, -1, 4, 1, 0, -1, 1, 3]
-    assert merged.how == {"objective": 2.5, "solver": "a; b"}
+    assert merged.how == {"objective": 2.5, "solver": "a; b", "left_out": 2}
     assert merged.cost == {"bytes": 70}
     assert merged.total == 9
 
@@ -129,6 +129,30 @@ def test_one_block_is_the_whole():
     assert torch.equal(whole.indices, block.indices)
     assert torch.equal(whole.weights, block.weights)
     assert torch.equal(whole.assignment, block.assignment)
+
+
+def test_who_is_left_out_is_told():
+    signals, labels = make_signals(60, classes=6, seed=3)
+    for selector in (PerClass(MaxLoss()), Coreset(), InBlocks(PerClass(Random()), size=20)):
+        few = select(signals, labels, selector, budget=4)
+        assert few.how["left_out"] == pytest.approx(60 - float(few.weights.sum()))
+        assert few.how["left_out"] > 0
+        assert "left_out" not in select(signals, labels, selector, budget=30).how
+
+
+@pytest.mark.parametrize("wrapper", [PerClass, InBlocks])
+@pytest.mark.parametrize("inner", ["random", Random, None])
+def test_wrappers_take_objects_only(wrapper, inner):
+    with pytest.raises(InputError, match=rf"{wrapper.__name__} was given .*give an object"):
+        wrapper(inner)
+
+
+def test_the_size_of_a_class_number_does_not_matter():
+    signals, labels = make_signals(40, classes=4, seed=6)
+    for selector in (PerClass(Random()), Coreset(), Herding()):
+        found, expected = (select(signals, labels * gap, selector, budget=9) for gap in (10**15, 1))
+        assert torch.equal(found.indices, expected.indices)
+        assert torch.equal(found.weights, expected.weights)
 
 
 def test_labels_of_wrappers():

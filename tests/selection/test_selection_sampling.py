@@ -122,6 +122,11 @@ def test_info_batch_weighs_by_the_inverse_of_its_chances(loss, r, seed, data):
     assert abs(float(chosen.weights.sum()) - len(loss)) <= 1 / float(chance.min()) + 1e-6
 
 
+def test_info_batch_weights_are_float64_to_the_last_digit():
+    chosen = select(score_signals([1.0] * 40), torch.zeros(40).long(), InfoBatch(), budget=6)
+    assert float(chosen.weights.sum()) == pytest.approx(40, rel=1e-14)  # 0.15 in float32 is off by 4e-8
+
+
 def test_systematic_draws_have_exactly_their_chances():
     chance = torch.tensor([1.0, 0.9, 0.5, 0.25, 0.25, 0.1], dtype=torch.float64)
     runs, g = 4000, torch.Generator().manual_seed(0)

@@ -19,6 +19,7 @@ from auglean.selection import (
     SELECTORS,
     Coreset,
     GradientMatching,
+    GraNd,
     Herding,
     InBlocks,
     InfoBatch,
@@ -249,6 +250,10 @@ def test_bad_input():
         "class numbers": (signals, labels.float(), MaxLoss()),
         r"shape \(10, 1\)": (signals, labels[:, None], MaxLoss()),
         "from -1": (signals, labels - 1 - labels.min(), Coreset()),
+        "got torch.bool": (signals, labels > 0, MaxLoss()),
+        "got torch.complex64": (signals, labels.cfloat(), MaxLoss()),
+        "got torch.float64 of": (signals, labels.double().numpy(), MaxLoss()),
+        "in one dimension; got no tensor": (signals, ["cat"] * 10, MaxLoss()),
         "scores are not finite": (dataclasses.replace(signals, loss=broken), labels, MaxLoss()),
         "residuals are not finite": (
             dataclasses.replace(signals, residual=broken[:, None].repeat(1, 3)),
@@ -272,6 +277,32 @@ def test_bad_input():
     }.items():
         with pytest.raises(InputError, match=match):
             select(*arguments, budget=1)
+
+
+@pytest.mark.parametrize("selector", [GraNd(), GradientMatching(), GradientMatching(per="batch")], ids=repr)
+def test_signals_without_features_do_not_pass_for_features_of_zero(selector):
+    signals, labels = make_signals(10)
+    bare = dataclasses.replace(signals, feature=torch.zeros(10, 0))
+    with pytest.raises(InputError, match="hold no features"):
+        select(bare, labels, selector, budget=3)
+    assert len(select(bare, labels, GradientMatching(proxy="residual"), budget=3)) == 3
+
+
+@pytest.mark.parametrize(
+    "given", [np.asarray, torch.Tensor.tolist, lambda t: t.to(torch.uint8), lambda t: t.numpy().astype(np.uint16)]
+)
+def test_labels_of_any_kind(given):
+    signals, labels = make_signals(20)
+    expected = select(signals, labels, Coreset(), budget=6)
+    assert torch.equal(select(signals, given(labels), Coreset(), budget=6).indices, expected.indices)
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(np.int64(5), 5), (np.float32(0.25), 0.25), (np.float64(0.25), 0.25)])
+def test_budgets_of_numpy_are_kept_as_plain_numbers(tmp_path, budget, kept):
+    chosen = select(None, np.arange(20) % 2, Random(), budget=budget)
+    assert len(chosen) == 5
+    chosen.save(tmp_path / "chosen.json")
+    assert json.loads((tmp_path / "chosen.json").read_text())["how"]["budget"] == kept
 
 
 def test_names():

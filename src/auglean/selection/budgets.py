@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from numbers import Integral, Real
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ Allocation = Literal["proportional", "equal"]
 def count(budget: float | int, total: int) -> int:
     """Turn a budget into a number of examples.
 
-    A `float` is a fraction in (0, 1], rounded to the nearest count and never under one; an `int` is a count.
+    A `float` is a fraction in (0, 1], rounded to the nearest count and never under one; an `int` is a count; numbers of
+    numpy are what they are in Python.
 
     Raises:
         InputError: If the budget is zero, negative, not a number, over 1 as a fraction, or over `total` as a count.
@@ -24,8 +26,7 @@ def count(budget: float | int, total: int) -> int:
     >>> count(0.1, 1000), count(100, 1000), count(1.0, 1000), count(1, 1000)
     (100, 100, 1000, 1)
     """
-    if isinstance(budget, bool) or not isinstance(budget, (int, float)):
-        raise InputError(f"The budget is {budget!r}; give a fraction in (0, 1] such as 0.1, or a whole count.")
+    budget = plain(budget)
     if not budget > 0:
         raise InputError(f"The budget is {budget}; give a fraction in (0, 1] such as 0.1, or a count of at least 1.")
     if isinstance(budget, float):
@@ -37,6 +38,13 @@ def count(budget: float | int, total: int) -> int:
     if budget > total:
         raise InputError(f"The budget {budget} is over the {total} examples there are; give at most {total}.")
     return budget
+
+
+def plain(budget: Any) -> float | int:
+    """Turn the numbers of numpy, among others, into those of Python, or raise `InputError` where it is no number."""
+    if isinstance(budget, bool) or not isinstance(budget, Real):
+        raise InputError(f"The budget is {budget!r}; give a fraction in (0, 1] such as 0.1, or a whole count.")
+    return int(budget) if isinstance(budget, Integral) else float(budget)
 
 
 def allocate(total: int, sizes: Sequence[int], mode: Allocation = "proportional") -> list[int]:
@@ -94,6 +102,6 @@ def allocate(total: int, sizes: Sequence[int], mode: Allocation = "proportional"
 
 
 def members(labels: Tensor) -> list[Tensor]:
-    """List the examples of each class, ascending, in one pass. K tensors of int64."""
+    """List the examples of each class that has any, both ascending, in one pass. Tensors of int64."""
     order = torch.argsort(labels, stable=True)
-    return list(torch.split(order, torch.bincount(labels).tolist()))
+    return list(torch.split(order, labels.unique(return_counts=True)[1].tolist()))

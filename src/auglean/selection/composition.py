@@ -43,7 +43,8 @@ def map_reduce(
     Returns:
         The picks in descending order of gain, those of each part in their own order. Weights carry over, so the
         mass of a part that was left out is missing; so does the assignment, −1 for the examples of such a part.
-        The objective is the sum, the bytes are those of the largest part.
+        The objective is the sum, the bytes are those of the largest part. `how["left_out"]` is the number of examples
+        with nobody to stand for them, where there are any.
 
     >>> def first(rows, share, g):
     ...     weights = torch.full((share,), len(rows) / share)
@@ -61,6 +62,7 @@ def map_reduce(
         sizes=[len(rows) * share for rows, share, _ in jobs],
     )
     rows_of = [rows for rows, _, _ in jobs]
+    left_out = sum(len(rows) for rows, share in zip(parts, shares, strict=True) if not share)
     # a pick waits for those before it in its part, so that a part keeps its order even where gains rise
     order = torch.argsort(torch.cat([part.gains.cummin(0).values for part in found]), descending=True, stable=True)
     return Selection(
@@ -69,20 +71,21 @@ def map_reduce(
         gains=torch.cat([part.gains for part in found])[order],
         total=total,
         cost={"bytes": max(part.cost["bytes"] for part in found)} if all("bytes" in p.cost for p in found) else {},
-        how=_merge_how([part.how for part in found]),
+        how=_merge_how([part.how for part in found], left_out),
         assignment=_merge_assignments(rows_of, found, order, total),
     )
 
 
-def _merge_how(hows: Sequence[Any]) -> dict[str, Any]:
-    """Name each solver and guarantee once, and add up the objectives, where all parts tell them."""
+def _merge_how(hows: Sequence[Any], left_out: int) -> dict[str, Any]:
+    """Name each solver and guarantee once, add up the objectives where all parts tell them, and those left out."""
     told: dict[str, Any] = {}
     for name in ("solver", "guarantee"):
         if all(name in how for how in hows):
             told[name] = "; ".join(dict.fromkeys(how[name] for how in hows))
     if all("objective" in how for how in hows):
         told["objective"] = math.fsum(how["objective"] for how in hows)
-    return told
+    left_out += sum(how.get("left_out", 0) for how in hows)  # by a composition within this one
+    return {**told, "left_out": left_out} if left_out else told
 
 
 def _merge_assignments(
@@ -107,6 +110,13 @@ class _Composed(Selector):
     """Base of the wrappers: another selector, asked part by part."""
 
     inner: Selector
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.inner, Selector):
+            raise InputError(
+                f"{type(self).__name__} was given {self.inner!r} as its selector; give an object such as "
+                "auglean.selection.Random(), not a name."
+            )
 
     @property
     def needs_signals(self) -> bool:  # type: ignore[override]  # what others say of their class, this one has to ask
@@ -142,7 +152,7 @@ class PerClass(_Composed):
     """Any selector, asked class by class, with the budget shared among the classes.
 
     A class that a budget smaller than the number of classes leaves out has nobody to stand for it: its mass is
-    missing from the weights.
+    missing from the weights, and `how["left_out"]` counts its examples.
 
     Args:
         inner: The selector.

@@ -11,11 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from auglean.errors import InputError
 from auglean.selection.budgets import Allocation, allocate, members
 from auglean.selection.composition import map_reduce
 from auglean.selection.selection import Selection
-from auglean.selection.selectors import Selector, equal_weights, finite
+from auglean.selection.selectors import Selector, equal_weights, features
 from auglean.signals import Signals
 
 #: Values that differ by less than this share of their scale are equal up to rounding: the lowest index wins.
@@ -40,10 +39,10 @@ class Herding(Selector):
     def choose(self, signals: Signals | None, labels: Tensor, k: int, g: torch.Generator) -> Selection:
         """Herd in each class and merge the picks by gain."""
         assert signals is not None
-        features, classes = _features(signals), members(labels)
+        points, classes = features(signals), members(labels)
 
         def choose_part(rows: Tensor, share: int, _: torch.Generator) -> Selection:
-            return _herd(features[rows.to(features.device)].double(), share)
+            return _herd(points[rows.to(points.device)].double(), share)
 
         return map_reduce(classes, allocate(k, [len(c) for c in classes], self.allocation), choose_part,
                           total=len(labels), g=g)  # fmt: skip
@@ -86,7 +85,7 @@ class KCenter(Selector):
     def choose(self, signals: Signals | None, labels: Tensor, k: int, g: torch.Generator) -> Selection:
         """Take the farthest, k times."""
         assert signals is not None
-        points = _features(signals).double()
+        points = features(signals).double()
         centre = _distances(points, points.mean(0))
         j = _first(centre <= centre.min() * (1 + _SLACK))
         nearest = _distances(points, points[j])
@@ -116,12 +115,6 @@ class KCenter(Selector):
             },
             assignment=owner,
         )
-
-
-def _features(signals: Signals) -> Tensor:
-    if not signals.feature.shape[1]:
-        raise InputError("The signals hold no features; collect them with features.")
-    return finite(signals.feature, "features")
 
 
 def _distances(points: Tensor, point: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from auglean.errors import InputError, unknown
 from auglean.selection.budgets import Allocation, allocate, members
 from auglean.selection.composition import map_reduce
 from auglean.selection.selection import Selection
-from auglean.selection.selectors import Selector, finite
+from auglean.selection.selectors import Selector, features, finite
 from auglean.signals import Signals
 
 #: How often all weights are fitted anew on the way: after each pick where there are no more than so many.
@@ -77,7 +77,7 @@ class GradientMatching(Selector):
         if self.proxy not in ("residual", "last-layer"):
             raise unknown("proxy", self.proxy, ["residual", "last-layer"])
         residual = finite(signals.residual, "residuals")
-        feature = finite(signals.feature, "features") if self.proxy == "last-layer" else residual[:, :0]
+        feature = features(signals) if self.proxy == "last-layer" else residual[:, :0]
 
         def choose_part(rows: Tensor, share: int, _: torch.Generator) -> Selection:
             rows = rows.to(residual.device)

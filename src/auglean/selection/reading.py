@@ -30,9 +30,11 @@ def read_indices(path: str | Path) -> Listed:
     | file | holds |
     |---|---|
     | JSON | what `Selection.save` wrote; a list; or `{"indices": […], "weights": […]}` |
-    | `.npy` | an array of indices, or a mask |
+    | `.npy` | an array of indices |
     | `.npz` | an array `indices`, and perhaps `weights`; or one array |
     | any other | text, an index on each line and perhaps a weight behind it; a first line of words is passed over |
+
+    In JSON and in arrays, a mask of true and false stands for the indices at which it is true.
 
     Raises:
         InputError: If the file cannot be read as any of these.
@@ -44,14 +46,14 @@ def read_indices(path: str | Path) -> Listed:
         else:
             text = path.read_text(encoding="utf-8-sig")
             found = _from_json(text) if text.lstrip()[:1] in ("[", "{") else _from_text(text)
-        indices = whole_numbers(found["indices"])
+        indices = whole_numbers(_unmasked(found["indices"]))
         weights = None if found.get("weights") is None else real_numbers(found["weights"])
         if not len(indices):
             raise InputError("it holds no indices")
         if weights is not None and len(weights) != len(indices):
             raise InputError(f"it holds {len(indices)} indices and {len(weights)} weights")
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        told = f"no {error}" if isinstance(error, KeyError) else str(error).split("\n")[0].rstrip(".")
+        told = _told(error)
         raise InputError(
             f"Cannot read indices from {path} ({told}); give a Selection, a list in JSON, an array of numpy, "
             "or text with an index on each line."
@@ -70,9 +72,23 @@ def _from_numpy(path: Path) -> Mapping[str, Any]:
     arrays = {"indices": found} if isinstance(found, np.ndarray) else dict(found)
     if len(arrays) == 1:
         arrays = {"indices": next(iter(arrays.values()))}
-    if arrays["indices"].dtype == bool:
-        arrays["indices"] = np.flatnonzero(arrays["indices"])
     return arrays
+
+
+def _unmasked(indices: Any) -> Any:
+    found = np.asarray(indices)
+    return np.flatnonzero(found) if found.dtype == bool and found.ndim == 1 else indices
+
+
+def _told(error: Exception) -> str:
+    """Say in a few words why a file cannot be read."""
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).split("\n")[0].rstrip(".")
 
 
 def _from_text(text: str) -> Mapping[str, Any]:
@@ -103,6 +119,9 @@ def whole_numbers(indices: Any) -> Tensor:
     broken = found[~(np.isfinite(found) & (found == np.round(found)))]
     if len(broken):
         raise InputError(f"Indices must be whole numbers; got {broken[0]}.")
+    vast = found[np.abs(found.astype(np.float64)) >= 2.0**63]
+    if len(vast):
+        raise InputError(f"Indices must be whole numbers of 64 bits; got {vast[0]}.")
     return torch.from_numpy(found.astype(np.int64))
 
 

@@ -68,14 +68,19 @@ def parse(names: str | Selector | Sequence[str | Selector]) -> list[Selector]:
 
 
 def select(
-    signals: Signals | None, labels: Tensor, selector: Selector | str, *, budget: float | int, seed: int = 0
+    signals: Signals | None,
+    labels: Tensor | Sequence[int],
+    selector: Selector | str,
+    *,
+    budget: float | int,
+    seed: int = 0,
 ) -> Selection:
     """Choose the examples worth augmenting.
 
     Args:
         signals: What the model says of each of the n examples (`auglean.collect`); None for selectors that do
             not ask.
-        labels: Shape `(n,)`, int64.
+        labels: Class numbers, shape `(n,)`: anything that `torch.as_tensor` takes.
         selector: Such as `auglean.Coreset()`, or a name.
         budget: A fraction in (0, 1] as a float, or a count as an int.
         seed: Fixes what is drawn at random.

@@ -121,7 +121,7 @@ def _chances(low: Tensor, k: int, r: float) -> Tensor:
     scale = k / (above + (1 - r) * below)
     high = min(1.0, scale)
     rest = (1 - r) * scale if scale <= 1 else (k - above) / max(below, 1)
-    return torch.where(low, rest, high).double()
+    return torch.full((n,), high, dtype=torch.float64).masked_fill_(low, rest)
 
 
 def _systematic(chance: Tensor, g: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auglean.errors import unknown
 from auglean.selection.selection import Selection
-from auglean.selection.selectors import Selector, equal_weights, finite
+from auglean.selection.selectors import Selector, equal_weights, features, finite
 from auglean.signals import Signals
 
 Draw = Literal["top", "proportional", "inverse"]
@@ -115,8 +115,8 @@ class GraNd(Scored):
     name: ClassVar[str] = "grand"
 
     def _score(self, signals: Signals) -> Tensor:
-        feature = signals.feature.double().square().sum(1)
-        return error_norm(signals) * (feature + 1).sqrt()
+        squares = features(signals).double().square().sum(1)
+        return error_norm(signals) * (squares + 1).sqrt()
 
 
 def error_norm(signals: Signals) -> Tensor:

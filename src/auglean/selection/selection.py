@@ -31,7 +31,8 @@ class Selection:
             (score policies). Shape `(k,)`, float64.
         total: Number of examples chosen from, n.
         cost: Seconds and other prices of choosing, by name.
-        how: The selector's name and options, the solver and its guarantee, and the objective reached.
+        how: The selector's name and options, the solver and its guarantee, and the objective reached; `left_out`,
+            the number of examples with nobody to stand for them, where there are any.
         assignment: For coresets, the position in `indices` of the chosen example that stands for each
             example, −1 where none does. Shape `(n,)`, int64; None for score policies.
         gradient_error: `‖Σ_i g_i − Σ_j w_j g_j‖ / ‖Σ_i g_i‖` over last-layer gradients, see

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from auglean.errors import InputError
 from auglean.randomness import generator
-from auglean.selection.budgets import count
+from auglean.selection.budgets import count, plain
 from auglean.selection.selection import Selection
 from auglean.selection.weights import gradient_error
 from auglean.signals import Signals
@@ -48,25 +49,25 @@ class Selector:
         """Choose k of the examples. The hook that subclasses implement; call the selector instead."""
         raise NotImplementedError
 
-    def __call__(self, signals: Signals | None, labels: Tensor, *, budget: float | int, seed: int = 0) -> Selection:
+    def __call__(
+        self, signals: Signals | None, labels: Tensor | Sequence[int], *, budget: float | int, seed: int = 0
+    ) -> Selection:
         """Choose, and measure the gradient error; see `auglean.select`."""
         chosen = choose(signals, labels, self, budget=budget, seed=seed)
         return chosen if signals is None else with_error(chosen, signals, chosen.weights)
 
 
 def choose(
-    signals: Signals | None, labels: Tensor, selector: Selector, *, budget: float | int, seed: int = 0
+    signals: Signals | None,
+    labels: Tensor | Sequence[int],
+    selector: Selector,
+    *,
+    budget: float | int,
+    seed: int = 0,
 ) -> Selection:
     """Choose as `auglean.select` does, without measuring the gradient error, which is no part of choosing."""
     start = time.perf_counter()
-    labels = labels.cpu()
-    if not labels.numel():
-        raise InputError("There are no examples to choose from; give at least one label.")
-    if labels.ndim != 1 or labels.is_floating_point() or int(labels.min()) < 0:
-        raise InputError(
-            f"Labels must be class numbers 0, 1, … in one dimension; got {labels.dtype} of shape "
-            f"{tuple(labels.shape)} from {labels.min().item()}."
-        )
+    labels = _class_numbers(labels)
     k = count(budget, len(labels))
     if signals is None and selector.needs_signals:
         raise InputError(f"The selector {selector.name!r} needs signals of a model; pass what auglean.collect gives.")
@@ -75,15 +76,36 @@ def choose(
     chosen = selector.choose(signals, labels, k, generator(seed, "select", selector.name))
     return chosen.with_(
         cost={**chosen.cost, "seconds": time.perf_counter() - start},
-        how={**chosen.how, **_told(selector), "budget": budget, "seed": seed},
+        how={**chosen.how, **_told(selector), "budget": plain(budget), "seed": seed},
     )
+
+
+def _class_numbers(labels: Any) -> Tensor:
+    """Give labels as int64 on the processor, if they are class numbers."""
+    try:
+        found = torch.as_tensor(labels).cpu()
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"Labels must be class numbers 0, 1, … in one dimension; got no tensor ({str(error).splitlines()[0]})."
+        ) from error
+    if not found.numel():
+        raise InputError("There are no examples to choose from; give at least one label.")
+    whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
+    numbers = found.long() if whole else found
+    if numbers.ndim != 1 or not whole or int(numbers.min()) < 0:
+        least = f" from {numbers.min()}" if whole else ""
+        raise InputError(
+            f"Labels must be class numbers 0, 1, … in one dimension; got {found.dtype} of shape "
+            f"{tuple(found.shape)}{least}."
+        )
+    return numbers
 
 
 def _told(selector: Selector) -> dict[str, Any]:
     """Tell a selector, and those that it wraps, in plain values."""
     options = {item.name: getattr(selector, item.name) for item in fields(selector)}
-    plain = {name: _told(value) if isinstance(value, Selector) else value for name, value in options.items()}
-    return {"selector": selector.name, "options": plain}
+    told = {name: _told(value) if isinstance(value, Selector) else value for name, value in options.items()}
+    return {"selector": selector.name, "options": told}
 
 
 def with_error(chosen: Selection, signals: Signals, weights: Tensor) -> Selection:
@@ -103,3 +125,10 @@ def finite(values: Tensor, what: str) -> Tensor:
     if not torch.isfinite(values).all():
         raise InputError(f"The {what} are not finite; train at a lower learning rate or collect anew.")
     return values
+
+
+def features(signals: Signals) -> Tensor:
+    """Give the features, or raise `InputError` where the signals were collected without or they are not finite."""
+    if not signals.feature.shape[1]:
+        raise InputError("The signals hold no features; collect them with features.")
+    return finite(signals.feature, "features")

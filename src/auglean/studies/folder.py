@@ -113,8 +113,8 @@ class RunFolder:
         write_json(self.path / "result.json", result)
 
 
-def check_folder(path: str | Path, *, resume: bool) -> None:
-    """Refuse a folder that a run cannot write to, before any work is done.
+def check_folder(path: str | Path, *, resume: bool | None) -> None:
+    """Refuse a folder that a run cannot write to, before any work is done; resume is None where runs cannot be resumed.
 
     Raises:
         InputError: See `RunFolder`.
@@ -125,9 +125,8 @@ def check_folder(path: str | Path, *, resume: bool) -> None:
     if resume and not (path / CONFIG).exists():
         raise InputError(f"There is no run to resume in {path}; give the folder of a run that was stopped as --out.")
     if not resume and any((path / name).exists() for name in (CONFIG, "result.json", "metrics.jsonl")):
-        raise InputError(
-            f"{path} holds another run; give an empty folder as --out, or --resume to go on with that run."
-        )
+        instead = "" if resume is None else ", or --resume to go on with that run"
+        raise InputError(f"{path} holds another run; give an empty folder as --out{instead}.")
     parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not os.access(parent, os.W_OK):
         raise InputError(f"{parent} cannot be written to; give another folder as --out.")

@@ -45,7 +45,7 @@ def quantify_spectrum(
     Raises:
         InputError: If an option, the network or the data are not usable; nothing is written then.
     """
-    check_folder(out, resume=False)
+    check_folder(out, resume=None)
     strong, gentle = resolve_policies(policy, weak, sets.train)
     network = load_network(model)
     spectrum = jacobian_spectrum(network, sets.train, strong, weak=gentle, seed=seed, device=device, **options)
