@@ -21,7 +21,7 @@ from auglean.reports import markdown_table, speedup_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/comparing.md", "docs/label-noise.md", "docs/weights.md")
+PAGES = ("README.md", "docs/comparing.md", "docs/facility-location.md", "docs/label-noise.md", "docs/weights.md")
 
 
 def comparison(name: str) -> str:
@@ -131,8 +131,39 @@ def label_noise() -> str:
     return "\n".join(lines)
 
 
+def selection() -> str:
+    result = json.loads((RESULTS / "selection.json").read_text())
+    machine = next(iter(result["cases"].values()))["machine"]
+    lines = [
+        f"{machine['processor']}, one thread, torch {machine['torch']}; gradients of a small CNN on CIFAR-10; a tenth "
+        "chosen. Repeat: `python benchmarks/selection.py --data FOLDER`.",
+        "",
+        "| case | aim | contestant | seconds | MB above the points | L | picks as in exact | times its floor "
+        "| times faster than the best peer |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, case in result["cases"].items():
+        head = [name, case.get("aim") or ""]
+        faster = case["times_faster"]
+        for contestant, row in case["contestants"].items():
+            told = [f"{row[key]:.{digits}f}" if row.get(key) is not None else "–" for key, digits in _FIGURES]
+            ahead = f"{min(faster[contestant].values()):.1f}" if faster.get(contestant) else "–"
+            same = "same order" if row.get("same_order") else f"{row['overlap']:.1%}" if "overlap" in row else "–"
+            cells = [*head, contestant, *told[:2], told[2], same, told[3], ahead]
+            lines.append(f"| {' | '.join(cells)} |")
+            head = ["", ""]
+        chance = case.get("random_L_ratio")
+        if chance:
+            lines.append(f"| | | random | | | {chance:.4f} | | | |")
+    grown = ", ".join(f"{name} {power:.2f}" for name, power in result["exponents"].items())
+    return "\n".join([*lines, "", f"Seconds grow from 5,000 to 20,000 points with n to the power: {grown}."])
+
+
+_FIGURES = (("seconds", 3), ("megabytes", 0), ("L_ratio", 4), ("times_floor", 1))
+
+
 def section(name: str) -> str:
-    others = {"label_noise": label_noise, "speedup": speedup, "weights": weights}
+    others = {"label_noise": label_noise, "selection": selection, "speedup": speedup, "weights": weights}
     return others[name]() if name in others else comparison(name)
 
 
