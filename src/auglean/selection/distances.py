@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError
+from auglean.products import inner_products
 
 #: Squared distances below this share of the squared norms have lost too many digits.
 _CANCELLED = {torch.float32: 2.0**-10, torch.float64: 2.0**-20}
@@ -112,15 +113,18 @@ class PointSet(ABC):
         square = self._rough(other)
         if same:
             square[:, : len(self)].fill_diagonal_(float("inf"))  # else each would be found near to itself
-        # near points have nearly the same norm, so that of one of them will do
-        near = (square < self.squares[:, None] * (2.25 * _CANCELLED[square.dtype])).nonzero()
-        many = len(near) > _MANY * square.numel() and (len(self) + len(other)) * self.dimension <= 4 * _NUMBERS
-        if many and square.dtype == torch.float32:
-            return self.double().to(other.double(), same=same).float()
-        for pairs in near.split(max(1, _NUMBERS // self.dimension)):
-            i, j = pairs[:, 0], pairs[:, 1]
-            square[i, j] = self._near(other, i, j)
-        square.clamp_(min=0).sqrt_()
+        # near points have nearly the same norm, so that of one of them will do; few rows have any
+        limit = self.squares * (2.25 * _CANCELLED[square.dtype])
+        rows = (square.amin(1) < limit).nonzero().squeeze(1)
+        if len(rows):
+            near = (square[rows] < limit[rows, None]).nonzero()
+            many = len(near) > _MANY * square.numel() and (len(self) + len(other)) * self.dimension <= 4 * _NUMBERS
+            if many and square.dtype == torch.float32:
+                return self.double().to(other.double(), same=same).float()
+            for pairs in near.split(max(1, _NUMBERS // self.dimension)):
+                i, j = rows[pairs[:, 0]], pairs[:, 1]
+                square[i, j] = self._near(other, i, j).clamp_(min=0)
+        square.sqrt_()
         if same:
             square[:, : len(self)].triu_(1)
         return square
@@ -168,8 +172,8 @@ class Vectors(PointSet):
         total = torch.zeros(points.shape[1], dtype=torch.float64, device=points.device)
         for part in _parts(points):
             total += part.sum(0, dtype=torch.float64)
-        shift = (total / max(n, 1)).to(work)
-        norms = torch.empty(2, n, dtype=torch.float64, device=points.device)  # as they are, and shifted
+        shift = (total / max(n, 1)).to(_working(points, torch.float32))  # any will do, but one that costs no float64
+        norms = torch.empty(2, n, dtype=work, device=points.device)  # as they are, and shifted
         begin = 0
         for part in _parts(points):
             rows = slice(begin, begin := begin + len(part))
@@ -235,7 +239,7 @@ class Vectors(PointSet):
         return found
 
     def _rough(self, other: Vectors) -> Tensor:
-        return torch.addmm(other.squares, self.points, other.points.T, alpha=-2).add_(self.squares[:, None])
+        return inner_products(self.points * -2, other.points, other.squares).add_(self.squares[:, None])
 
     def _near(self, other: Vectors, i: Tensor, j: Tensor) -> Tensor:
         return (self.points[i] - other.points[j]).square_().sum(1)
@@ -297,7 +301,7 @@ class OuterProducts(PointSet):
         return (coefficients[:, None] * self.left).T @ self.right
 
     def _rough(self, other: OuterProducts) -> Tensor:
-        products = (self.left @ other.left.T).mul_(self.right @ other.right.T)
+        products = inner_products(self.left, other.left).mul_(inner_products(self.right, other.right))
         return products.mul_(-2).add_(other.squares).add_(self.squares[:, None])
 
     def _near(self, other: OuterProducts, i: Tensor, j: Tensor) -> Tensor:

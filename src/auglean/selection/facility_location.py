@@ -110,10 +110,12 @@ def facility_location(
         matrix = CostMatrix.of_matrix(square, chosen_plan.storage, workspace, top=None if similarity is None else top)
         reach = top
     else:
-        space = given if isinstance(given, PointSet) else Vectors.of(given)
-        chosen_plan = plan(n, k, space.dimension, solver=solver, storage=storage, max_memory=max_memory)
-        if chosen_plan.storage != "float64":
-            space = space.single()
+        dimension = given.dimension if isinstance(given, PointSet) else given.shape[1]
+        chosen_plan = plan(n, k, dimension, solver=solver, storage=storage, max_memory=max_memory)
+        if isinstance(given, PointSet):
+            space = given if chosen_plan.storage == "float64" else given.single()
+        else:
+            space = Vectors.of(given, dtype=torch.float64 if chosen_plan.storage == "float64" else torch.float32)
         chosen_plan.tell(n, k, space.dimension)
         if chosen_plan.cell:
             prune = chosen_plan.solver == "cells+prune"

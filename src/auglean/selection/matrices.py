@@ -117,13 +117,13 @@ class CostMatrix:
                     corner = tile[:, : len(tile)]
                     corner += corner.T.clone()
                 values[rows, columns] = tile
-                torch.maximum(largest, tile.max(), out=largest)  # a list of them would scatter the heap
-                exact = tile.double()
-                sums[columns] += exact.sum(0)
+                torch.maximum(largest, tile.amax(), out=largest)  # a list of them would scatter the heap
+                sums[columns] += tile.sum(0, dtype=torch.float64)
                 mirrored = slice(max(rows.stop, left), columns.stop)  # what is not on the diagonal
                 if mirrored.start < mirrored.stop:
-                    sums[rows] += exact[:, mirrored.start - left :].sum(1)
-                    values[mirrored, rows] = tile[:, mirrored.start - left :].to(dtype).T.contiguous()
+                    beside = tile[:, mirrored.start - left :]
+                    sums[rows] += beside.sum(1, dtype=torch.float64)
+                    values[mirrored, rows] = beside.to(dtype).T.contiguous()
         return cls(values, unit, sums, float(largest), symmetric=True)
 
     @classmethod
