@@ -7,8 +7,8 @@ import functools
 import torch
 from torch import Tensor
 
-#: Multiplications below which it does not matter who makes them.
-_SMALL = 1 << 20
+#: Rows on either side below which it does not matter who multiplies.
+_FEW = 16
 
 
 def inner_products(x: Tensor, y: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -30,7 +30,7 @@ def inner_products(x: Tensor, y: Tensor, bias: Tensor | None = None) -> Tensor:
     tensor([[3., 4.]])
     """
     plain = x.device.type != "cpu" or x.dtype != torch.float32 or x.requires_grad or y.requires_grad
-    if plain or len(x) * len(y) * x.shape[1] < _SMALL or not _has_onednn():
+    if plain or min(len(x), len(y)) < _FEW or not _has_onednn():
         return x @ y.T if bias is None else torch.addmm(bias, x, y.T)
     found: Tensor = torch.ops.mkldnn._linear_pointwise(x, y, bias, "none", [], "")
     return found

@@ -72,9 +72,9 @@ class PointSet(ABC):
     def double(self: P) -> P:
         """Give points that were taken out in float64."""
 
-    @abstractmethod
-    def scaled(self: P, factor: float) -> P:
-        """Give all points, taken out, times a factor."""
+    def span(self) -> float:
+        """Give a bound that no distance exceeds, and that is at most twice the largest; of points taken out."""
+        return min(self.reach, 2.002 * float(self[:1].to(self).max()))
 
     @abstractmethod
     def __getitem__(self: P, rows: slice | Tensor) -> P:
@@ -201,14 +201,6 @@ class Vectors(PointSet):
         points = self.points.double()
         return Vectors(points, points.square().sum(1))
 
-    def scaled(self, factor: float) -> Vectors:
-        """Give all points, taken out, times a factor."""
-        points = torch.empty(self.points.shape, dtype=self.squares.dtype, device=self.device)
-        for part, target in zip(_parts(self.points), _parts(points), strict=True):
-            part = part.to(_working(self.points, self.squares.dtype))
-            target.copy_(part * factor if self.shift is None else (part - self.shift).mul_(factor))
-        return Vectors(points, self.squares * factor * factor)
-
     @property
     def dimension(self) -> int:
         """Dimensions d."""
@@ -277,11 +269,6 @@ class OuterProducts(PointSet):
         """Give points that were taken out in float64."""
         left, right = self.left.double(), self.right.double()
         return OuterProducts(left, right, left.square().sum(1) * right.square().sum(1))
-
-    def scaled(self, factor: float) -> OuterProducts:
-        """Give all points, taken out, times a factor."""
-        found = self[:]
-        return OuterProducts(found.left * factor, found.right, found.squares * factor * factor)
 
     @property
     def dimension(self) -> int:

@@ -97,13 +97,8 @@ class CostMatrix:
             total: How many numbers sums run over; by default n.
         """
         n, dtype = len(points), TYPES[storage]
-        # twice the way to any one of them is a bound as well, and a better one where all are near each other
-        anchor = points[:1]
-        height = 1 + _TILE_ROWS * _TILE_COLUMNS // max(1, points.dimension)
-        way = max(float(anchor.to(points[begin : begin + height]).max()) for begin in range(0, n, height))
-        reach = min(points.reach, 2.002 * way)
-        unit = exact_unit(reach, total or n, storage)
-        points = points.scaled(1.0 / unit)
+        points = points[:]  # shifted once, not with each tile
+        unit = exact_unit(points.span(), total or n, storage)
         values = workspace.square(n, dtype, points.device)
         sums = torch.zeros(n, dtype=torch.float64, device=points.device)
         largest = torch.zeros((), dtype=points.squares.dtype, device=points.device)
@@ -112,7 +107,7 @@ class CostMatrix:
             rows = slice(top, min(top + height, n))
             for left in range(top, n, _TILE_COLUMNS):
                 columns = slice(left, min(left + _TILE_COLUMNS, n))
-                tile = _on_grid(points[rows].to(points[columns], same=left == top), storage)
+                tile = _on_grid(points[rows].to(points[columns], same=left == top).mul_(1 / unit), storage)
                 if left == top:  # the square on the diagonal
                     corner = tile[:, : len(tile)]
                     corner += corner.T.clone()
