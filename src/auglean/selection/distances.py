@@ -330,7 +330,8 @@ def _tame(values: Tensor, what: str) -> tuple[Tensor, float]:
     if values.is_complex() or values.dtype == torch.bool:
         raise InputError(f"{what} are of type {values.dtype}; give real numbers.")
     values = values.detach() if values.is_floating_point() else values.float()
-    largest = max((float(part.abs().amax()) for part in _parts(values) if part.numel()), default=0.0)
+    ends = torch.tensor([end for part in _parts(values) if part.numel() for end in torch.aminmax(part)] or [0.0])
+    largest = float(ends.double().abs().max())
     if not math.isfinite(largest):
         check_finite(values, what)
     if largest == 0.0 or _TAME[0] < largest < _TAME[1]:

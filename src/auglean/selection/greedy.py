@@ -48,6 +48,7 @@ class Picks:
         return torch.zeros(n, dtype=torch.int64).scatter_reduce_(0, points, steps, "amax", include_self=False)
 
 
+@torch.inference_mode()  # a third of a small step is what torch keeps for gradients
 def decremental(matrix: CostMatrix, k: int, *, floor: float = -math.inf, mass: Tensor | None = None) -> Picks:
     """Keep every gain up to date; after a pick, correct them by the rows whose nearest pick changed.
 
@@ -72,10 +73,8 @@ def decremental(matrix: CostMatrix, k: int, *, floor: float = -math.inf, mass: T
     chunk = torch.empty((at_once, n), dtype=bits.dtype, device=values.device)
     order: list[int] = []
     gains: list[float] = []
-    log, counts = (
-        torch.empty(4 * n, dtype=torch.int64, device=values.device),
-        [0],
-    )  # one buffer: a list scatters the heap
+    # one buffer, since a list of tensors scatters the heap
+    log, reached = torch.empty(4 * n, dtype=torch.int64, device=values.device), [0]
     while len(order) < k:
         j = int(gain.argmax())
         best = float(gain[j])
@@ -85,25 +84,23 @@ def decremental(matrix: CostMatrix, k: int, *, floor: float = -math.inf, mass: T
         gains.append(best)
         column = matrix.column(j)
         closer = (column < nearest).nonzero().squeeze(1)  # strictly, so that earlier picks keep ties
-        used = counts[-1] + len(closer)
-        if used > len(log):
+        count = closer.numel()
+        reached.append(reached[-1] + count)
+        if reached[-1] > log.numel():
             log = torch.cat([log, log])
-        log[counts[-1] : used] = closer
-        counts.append(used)
-        for rows in closer.split(at_once):
-            old, new = nearest.index_select(0, rows), column.index_select(0, rows)
-            clipped = torch.index_select(bits, 0, rows, out=chunk[: len(rows)])
-            torch.maximum(clipped, new.view(bits.dtype)[:, None], out=clipped)
-            torch.minimum(clipped, old.view(bits.dtype)[:, None], out=clipped)
+        log[reached[-2] : reached[-1]] = closer
+        # what a candidate gains falls by Σ (old − the cost, within [new, old]); Σ old is the same for all candidates
+        for rows in closer.split(at_once) if count > at_once else (closer,):
+            old, new = nearest.index_select(0, rows).view(bits.dtype), column.index_select(0, rows).view(bits.dtype)
+            clipped = torch.index_select(bits, 0, rows, out=chunk[: rows.numel()])
+            torch.maximum(clipped, new.unsqueeze(1), out=clipped)
+            torch.minimum(clipped, old.unsqueeze(1), out=clipped)
             kept = clipped.view(torch.float16).float() if half else clipped
-            if mass is None:
-                gain += kept.sum(0, dtype=torch.float64)
-                gain -= old.sum(dtype=torch.float64)
-            else:
-                gain += mass[rows] @ (kept.double() - old[:, None])
-        nearest = torch.minimum(nearest, column)
+            gain += kept.sum(0, dtype=torch.float64) if mass is None else mass[rows] @ kept.double()
+        gain -= gain[j].clone()  # Σ old, exactly: what was picked has nothing left to gain
+        torch.minimum(nearest, column, out=nearest)
         gain[j] = -math.inf
-    return _picks(order, gains, log[: counts[-1]], counts)
+    return _picks(order, gains, log[: reached[-1]], reached)
 
 
 def _weighted_sums(values: Tensor, mass: Tensor) -> Tensor:
@@ -193,8 +190,9 @@ def _run(matrix: CostMatrix, k: int, best: Callable[[Tensor, Tensor, int], tuple
 
 def _picks(order: list[int], gains: list[float], points: Tensor, reached: list[int]) -> Picks:
     """Put together what a solver found; `reached` counts the changes of owner before and after each pick."""
-    steps = torch.repeat_interleave(torch.arange(len(order)), torch.diff(torch.tensor(reached)))
-    return Picks(torch.tensor(order), torch.tensor(gains, dtype=torch.float64), (points.cpu(), steps))
+    steps = torch.arange(len(order)).repeat_interleave(torch.tensor(reached).diff())
+    with torch.inference_mode(False):
+        return Picks(torch.tensor(order), torch.tensor(gains, dtype=torch.float64), (points.cpu().clone(), steps.clone()))
 
 
 def on_graph(rows: Sequence[Tensor], values: Sequence[Tensor], k: int) -> Picks:

@@ -47,7 +47,8 @@ class Workspace:
         size = n * n * dtype.itemsize
         if len(self._memory) < size or self._memory.device != device:
             self._memory = torch.empty(0, dtype=torch.uint8)  # let go of the old one first
-            self._memory = _fresh(size, device)
+            with torch.inference_mode(False):  # for whatever comes later
+                self._memory = _fresh(size, device)
         return self._memory[:size].view(dtype).view(n, n)
 
 
@@ -85,6 +86,7 @@ class CostMatrix:
         return self.values[j] if self.symmetric else self.values[:, j]
 
     @classmethod
+    @torch.inference_mode()
     def of_points(
         cls, points: PointSet, storage: Storage, workspace: Workspace, *, total: int | None = None
     ) -> CostMatrix:
@@ -102,11 +104,12 @@ class CostMatrix:
         values = workspace.square(n, dtype, points.device)
         sums = torch.zeros(n, dtype=torch.float64, device=points.device)
         largest = torch.zeros((), dtype=points.squares.dtype, device=points.device)
-        height = _TILE_ROWS // 2 if n < 8 * _TILE_ROWS else _TILE_ROWS  # what is below the diagonal is wasted
+        # what is below the diagonal is wasted, so few points have lower tiles, but one for all columns
+        height, width = (3 * _TILE_ROWS // 4, n) if n < 8 * _TILE_ROWS else (_TILE_ROWS, _TILE_COLUMNS)
         for top in range(0, n, height):
             rows = slice(top, min(top + height, n))
-            for left in range(top, n, _TILE_COLUMNS):
-                columns = slice(left, min(left + _TILE_COLUMNS, n))
+            for left in range(top, n, width):
+                columns = slice(left, min(left + width, n))
                 tile = _on_grid(points[rows].to(points[columns], same=left == top).mul_(1 / unit), storage)
                 if left == top:  # the square on the diagonal
                     corner = tile[:, : len(tile)]
@@ -158,8 +161,8 @@ def exact_unit(reach: float, n: int, storage: Storage) -> float:
     power = math.floor(math.log2(reach)) + 1  # reach < 2^power
     bits = math.ceil(math.log2(n + 1))
     if storage == "float16":
-        # numbers below 2^12 in steps of 2^-24 at least sum exactly up to 2^17 of them
-        return max(2.0 ** (power - 12 + max(0, bits - 17)), math.ulp(0.0))
+        # numbers below 2^12 in steps of 2^-24 at least sum exactly up to 2^17 of them, two for each point
+        return max(2.0 ** (power - 12 + max(0, bits - 16)), math.ulp(0.0))
     return max(2.0 ** (power + bits - 52), math.ulp(0.0))
 
 
