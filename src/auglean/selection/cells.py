@@ -35,7 +35,7 @@ _TOO_MANY, _NEIGHBOURS = 0.2, 8
 _BLOCK = 1 << 22
 
 #: Multiplications beyond which pruning looks at the nearest cells only, and how many those are.
-_AFFORDABLE, _NEAR_CELLS = 5e10, 12
+_AFFORDABLE, _NEAR_CELLS = 2e11, 12
 
 
 @dataclass(frozen=True, slots=True)
