@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -136,7 +137,7 @@ def with_ones(features: Tensor, intercept: bool = True) -> Tensor:
 
 def check_inputs(features: Tensor, labels: Tensor, C: float, sample_weight: Tensor | None) -> None:
     """Raise `InputError` unless features, labels and weights agree and are finite, and C is above 0."""
-    if not C > 0 or C == float("inf"):
+    if not C > 0 or math.isinf(C):
         raise InputError(f"C, the inverse strength of the penalty, is {C}; give a finite number above 0.")
     if features.ndim != 2 or labels.ndim != 1 or len(features) != len(labels) or not len(labels):
         raise InputError(
@@ -157,7 +158,8 @@ def check_inputs(features: Tensor, labels: Tensor, C: float, sample_weight: Tens
     wrong = (~(torch.isfinite(sample_weight) & (sample_weight >= 0))).nonzero()
     if len(wrong):
         raise InputError(
-            f"Sample weight {int(wrong[0, 0])} is {float(sample_weight[wrong[0, 0]])}; give finite weights of 0 or more."
+            f"Sample weight {int(wrong[0, 0])} is {float(sample_weight[wrong[0, 0]])}; "
+            "give finite weights of 0 or more."
         )
 
 
@@ -241,20 +243,20 @@ class _Problem:
         # a preconditioner may be a little off, but must be positive where features are collinear or weights vanish
         floor = torch.finfo(torch.float64).eps * blocks.diagonal(dim1=1, dim2=2).amax(1, keepdim=True)  # (K, 1)
         blocks.diagonal(dim1=1, dim2=2).add_(self.ridge[:, 0] + d * floor + 1e-300)
-        return torch.linalg.cholesky(blocks)
+        return torch.cholesky_inverse(torch.linalg.cholesky(blocks))
 
     def product(self, p: Tensor, v: Tensor) -> Tensor:
         """Multiply the Hessian by v `(d + 1, K)`."""
         u = p * (self.x @ v)  # (n, K)
         return self.x.T @ (self.w[:, None] * (u - p * u.sum(1, keepdim=True))) + self.ridge * v
 
-    def step(self, p: Tensor, slope: Tensor, factor: Tensor, accuracy: float) -> tuple[Tensor, int]:
+    def step(self, p: Tensor, slope: Tensor, inverse: Tensor, accuracy: float) -> tuple[Tensor, int]:
         """Solve `H step = −slope` by preconditioned conjugate gradients; also give the number of products."""
 
         def precondition(r: Tensor) -> Tensor:
-            if len(factor) == 1:
-                return torch.cholesky_solve(r, factor[0])
-            return torch.cholesky_solve(r.T[:, :, None], factor)[:, :, 0].T
+            solved = inverse[0] @ r if len(inverse) == 1 else (inverse @ r.T[:, :, None])[:, :, 0].T
+            # what is common to all classes changes no probability: only the ridge would hold it back
+            return solved if self.columns == 1 else solved - solved.mean(1, keepdim=True)
 
         step, residual = torch.zeros_like(slope), -slope
         solved = precondition(residual)
