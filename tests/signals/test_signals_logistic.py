@@ -89,7 +89,7 @@ def test_signals_of_a_head():
     [
         ({"labels": torch.zeros(120, dtype=torch.int64)}, "All 120 labels are 0"),
         ({"classes": 3}, "Class 2 of 3 has no example"),
-        ({"labels": torch.full((120,), -1)}, "labels are -1"),
+        ({"labels": torch.full((120,), -1)}, "Example 0 has label -1"),
         ({"classes": 2, "labels": torch.arange(120) % 3}, "Example 2 has label 2; give labels from 0 to 1"),
         ({"labels": torch.rand(120)}, "torch.float32"),
         ({"features": torch.full((120, 2), float("nan"))}, "Features of 120 of 120 examples are not finite"),

@@ -47,7 +47,8 @@ class LastLayer:
         self.ridge = torch.cat([scale.square() / C, scale.new_zeros(1)])  # (d + 1,), the intercept's last
         self.turn = torch.zeros(d + 1, d + 1, dtype=torch.float64, device=features.device)
         self.turn[:d, :d] = (vectors * scale).T
-        self.turn[d, d] = max(self.curvature, torch.finfo(torch.float64).tiny) ** -0.5
+        # where the model is certain of all examples, nothing holds the intercepts: a floor keeps the forms finite
+        self.turn[d, d] = max(self.curvature, 1e-12 * float(weight.sum())) ** -0.5
         self.turn = self.turn.to(self.features)
 
     def _slices(self, rows: int) -> Iterator[slice]:
@@ -82,10 +83,9 @@ class LastLayer:
         for rows in self._slices(_FORM_ROWS):
             torch.square(self._coordinates(rows), out=squares[rows])
             fisher += variance[rows].T @ squares[rows]
-        inverse = 1 / (fisher + self.ridge).clamp(min=torch.finfo(torch.float64).tiny)  # (K − 1, d + 1)
+        inverse = 1 / (fisher + self.ridge).clamp(min=torch.finfo(torch.float64).eps)  # (K − 1, d + 1)
         energy = (residual @ classes).square().to(squares)
-        inverse = inverse.clamp(max=torch.finfo(squares.dtype).max).to(squares)
-        return (energy * (squares @ inverse.T)).sum(1, dtype=torch.float64)
+        return (energy * (squares @ inverse.T.to(squares))).sum(1, dtype=torch.float64)
 
     def exact(self, residual: Tensor) -> Tensor:
         """Give the forms, by the Cholesky factor of H.
