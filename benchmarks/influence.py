@@ -136,7 +136,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows, large = [*binary(options.rounds), *fits(options.rounds)], softmax(options.count, options.rounds)
-    aim = "autograd Hessian at least 50 times slower; exact softmax at most 1.3 floors; EK-FAC 20 times faster, Spearman 0.99"
+    aim = "autograd Hessian 50 times slower; exact softmax within 1.3 floors; EK-FAC 20 times faster, Spearman 0.99"
     write(options.out, "cpu", aim=aim, threads=options.threads, rounds=options.rounds, rows=rows, softmax=large)
     table = Table("against", "n", "d", "ours, s", "theirs, s", "ratio")
     for row in rows:
