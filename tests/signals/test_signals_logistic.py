@@ -38,7 +38,8 @@ def test_the_gradient_vanishes(seed, classes, C, d):
     assert gradient(head, x, y, w) < 1e-9
     near = fit_logistic(x[: classes + 90], y[: classes + 90], classes=classes, C=C)
     warm = fit_logistic(x, y, C=C, sample_weight=w, start=near, tol=1e-10)
-    torch.testing.assert_close(warm.logits(x), head.logits(x), rtol=1e-6, atol=1e-7)
+    # J is 1/C-convex in the weights, so that a gradient g leaves them within ‖g‖ C
+    torch.testing.assert_close(warm.logits(x), head.logits(x), rtol=0, atol=1e-7 * max(1, C))
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -2,8 +2,9 @@
 
 The Hessian of `Σ_i w_i ℓ_i + ‖W‖² / (2C)`, with one weight vector for each of K classes and free intercepts, is
 `H = Σ_i w_i (diag p_i − p_i p_iᵀ) ⊗ x̃_i x̃_iᵀ + ridge`. Both methods work in the eigenbasis of the features'
-covariance, about their mean, each direction scaled by its share of H. That changes no form, since the intercept takes up
-the shift and the ridge is the same in all directions; it separates the intercept, and leaves H so well conditioned that float32 suffices.
+covariance, about their mean, each direction scaled by its share of H. That changes no form, since the intercept
+takes up the shift and the ridge is the same in all directions; it separates the intercept, and leaves H so well
+conditioned that float32 suffices.
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ class LastLayer:
 
         Rows of residuals sum to zero, so that the weights of one class can be held at 0 and H has K − 1 classes: with
         the others' weights relative to it, the least ridge is `(δ_ab − 1/K) / C`. Its blocks are summed below the
-        diagonal only, as products of features times probabilities; the factor is inverted once, and the form of an example is
-        the squared length of `L⁻¹ g`.
+        diagonal only, as products of features times probabilities; the factor is inverted once, and the form of an
+        example is the squared length of `L⁻¹ g`.
 
         Args:
             residual: Shape `(n, K)`.
@@ -161,6 +162,4 @@ def products(rows: Tensor, others: Tensor) -> Tensor:
     return rows @ others.T
 
 
-_ONEDNN = (
-    getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-)
+_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None

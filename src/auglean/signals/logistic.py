@@ -206,7 +206,7 @@ class _Problem:
             size = float(slope.abs().max())
             stalled = stalled if size > 0.5 * least else 0
             least = min(least, size)
-            if size <= tol or stalled == 5:
+            if size <= tol or stalled == 20:
                 return theta
             if factor is None:
                 factor = self.factor(p)
