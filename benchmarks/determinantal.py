@@ -1,9 +1,9 @@
 """k-DPPs: exact draws beside dppy's, and the greedy subset beside submodlib's and a plain update for every pick.
 
-Points are Gaussian, centred, at unit length. The exact draws are of n = 2,000 points, d = 64, 128 and 256, k = d/2: ours and
-dppy's from the same factors (its dual kernel, then its Gram–Schmidt sampler, told the eigenvectors of each draw anew as ours).
-The greedy subset is first held against submodlib's LogDeterminant (naive and lazy) and against leverages lowered pick by pick,
-which must give the same picks; then comes 50,000 × 512, k = 5,000, of which the plain update is timed for 250 picks.
+Points are Gaussian, centred, at unit length. The exact draws are of 2,000 points, k = d/2: ours and dppy's from the same
+factors (its dual kernel and its Gram-Schmidt sampler); the first draw, and a further one with the spectrum at hand. The greedy
+subset is held against submodlib's LogDeterminant and against leverages that are lowered pick by pick, which must give the
+same picks; then comes 50,000 x 512, k = 5,000, of which the plain update is timed for 250 picks.
 
     python benchmarks/determinantal.py [--threads 2] [--rounds 5] [--out benchmarks/results/determinantal.json]
 """
