@@ -256,9 +256,7 @@ def _recorded(signals: Signals, name: str, what: str) -> Tensor:
     """Give an optional field of the signals."""
     values: Tensor | None = getattr(signals, name, None)
     if values is None:
-        raise InputError(
-            f"The signals hold no {what}; take them from the steps of training (auglean.signals.Recorder)."
-        )
+        raise InputError(f"The signals hold no {what}; take them from training, by auglean.signals.Recorder.")
     return values
 
 
