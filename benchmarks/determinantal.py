@@ -5,7 +5,7 @@ same factors (its dual kernel and its Gram-Schmidt sampler); the first draw, and
 hand. The greedy subset is held against submodlib's LogDeterminant and against leverages that are lowered pick by pick,
 which must give the same picks; then comes 50,000 x 512, k = 5,000, of which the plain update is timed for 250 picks.
 
-    python benchmarks/determinantal.py [--threads 2] [--rounds 5] [--out benchmarks/results/determinantal.json]
+    python benchmarks/determinantal.py [--threads 1] [--rounds 5] [--out benchmarks/results/determinantal.json]
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def large_greedy(n: int, d: int, k: int, few: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULTS / "determinantal.json")
     options = parser.parse_args()
