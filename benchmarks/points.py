@@ -55,7 +55,7 @@ def of_images(folder: Path, data: str, steps: int) -> tuple[Views, Tensor]:
     kept = folder / f"{NETWORK}-{steps}.safetensors"
     if not kept.exists():
         model = al.networks.create(NETWORK, channels=3, classes=CLASSES, size=images.size)
-        found = al.fit(model, images, policy=POLICY, steps=steps, seed=0)
+        found = al.fit(model, images, steps=steps, seed=0)
         about = {"network": NETWORK, "channels": 3, "classes": CLASSES, "size": images.size}
         al.training.save_network(kept, found.model, about)
     model = al.training.load_network(kept)

@@ -207,11 +207,13 @@ class Vectors(PointSet):
         return self.points.shape[1]
 
     def __getitem__(self, rows: slice | Tensor) -> Vectors:
-        squares = self.squares[rows]
-        points = self.points[rows].to(_working(self.points, squares.dtype))
-        if self.shift is not None:
-            points = points - self.shift
-        return Vectors(points.to(squares.dtype), squares)
+        squares, points = self.squares[rows], self.points[rows]
+        if self.shift is None:
+            return Vectors(points.to(squares.dtype), squares)
+        moved = torch.empty(points.shape, dtype=squares.dtype, device=points.device)
+        for part, target in zip(_parts(points), _parts(moved), strict=True):
+            torch.sub(part, self.shift, out=target)
+        return Vectors(moved, squares)
 
     def project(self, direction: Tensor) -> Tensor:
         """Give the inner products with a direction. Shape `(n,)`."""

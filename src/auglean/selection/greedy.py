@@ -192,7 +192,8 @@ def _picks(order: list[int], gains: list[float], points: Tensor, reached: list[i
     """Put together what a solver found; `reached` counts the changes of owner before and after each pick."""
     steps = torch.arange(len(order)).repeat_interleave(torch.tensor(reached).diff())
     with torch.inference_mode(False):
-        return Picks(torch.tensor(order), torch.tensor(gains, dtype=torch.float64), (points.cpu().clone(), steps.clone()))
+        changes = points.cpu().clone(), steps.clone()
+        return Picks(torch.tensor(order), torch.tensor(gains, dtype=torch.float64), changes)
 
 
 def on_graph(rows: Sequence[Tensor], values: Sequence[Tensor], k: int) -> Picks:
