@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError, unknown
-from auglean.selection import SELECTORS, Clustered, Random, Selection, Selector
+from auglean import selection
+from auglean.selection import SELECTORS, Random, Selection, Selector
 from auglean.selection import parse as parse_selectors
 from auglean.selection.scores import Scored
 from auglean.selection.selectors import equal_weights
@@ -80,7 +81,7 @@ class CurveArm:
         """Give the selector that chooses k."""
         if self.clusters is None:
             return self.selector
-        return Clustered(k if self.clusters == "budget" else int(self.clusters), self.selector)
+        return selection.Clustered(k if self.clusters == "budget" else int(self.clusters), self.selector)
 
     def told(self) -> dict[str, Any]:
         """Describe the arm in plain values."""

@@ -18,7 +18,7 @@ from auglean.randomness import derive
 from auglean.selection.selection import Selection
 from auglean.selection.selectors import Selector, choose
 from auglean.signals import LogisticHead, Signals, fit_logistic
-from auglean.studies.curve_features import Features, Represent
+from auglean.studies.curve_features import Represent
 from auglean.studies.curve_policies import CurveArm
 from auglean.studies.curve_task import Task
 
@@ -56,16 +56,17 @@ class Fit:
 
     Attributes:
         head: The logistic head.
-        features: Of the network that the head stands on.
+        train: Features that the head stands on: of the originals, and of the copies too where the network is frozen or
+            none or all of the sources were chosen. Shape `(1 or m + 1, n, d)`.
         key: What it came of: the same key, the same fit.
-        test: For each test source, how many of it and its m copies are right. Shape `(t,)`, uint8.
+        test: For each test source, how many of it and its m copies are right. Shape `(t,)`, int16.
         validation: The same of the validation sources.
         clean: Which test originals are right. Shape `(t,)`, bool.
         seconds: What the fit took.
     """
 
     head: LogisticHead
-    features: Features
+    train: Tensor
     key: str
     test: Tensor
     validation: Tensor
@@ -95,6 +96,11 @@ class Runs:
     retrained: bool = False
     _fits: dict[str, Fit] = field(default_factory=dict)
     _orders: dict[Any, Tensor] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> int:
+        """Number of fits done so far."""
+        return len(self._fits)
 
     @property
     def n(self) -> int:
@@ -142,10 +148,10 @@ class Runs:
         test = self._right(head, features.test, self.task.test.labels)
         return Fit(
             head=head,
-            features=features,
+            train=features.train[:1].clone() if self.retrained and 0 < len(chosen) < self.n else features.train,
             key=key,
-            test=test.sum(0).to(torch.uint8),
-            validation=self._right(head, features.validation, self.task.validation.labels).sum(0).to(torch.uint8),
+            test=test.sum(0).to(torch.int16),
+            validation=self._right(head, features.validation, self.task.validation.labels).sum(0).to(torch.int16),
             clean=test[0],
             seconds=time.perf_counter() - began,
         )
@@ -156,11 +162,11 @@ class Runs:
 
     def signals(self, fit: Fit) -> Signals:
         """Give what a head says of the n originals."""
-        return fit.head.signals(fit.features.train[0], self.task.train.labels)
+        return fit.head.signals(fit.train[0], self.task.train.labels)
 
-    def choose(self, selector: Selector, fit: Fit, k: int, number: int) -> Tensor:
-        """Ask a selector for k of the n sources, in order."""
-        seed = derive(self.seed, "round", number)
+    def choose(self, selector: Selector, fit: Fit, k: int, number: int, *, after: int = 0) -> Tensor:
+        """Ask a selector for k of the n sources, in order; what it draws after some budget is drawn afresh."""
+        seed = derive(self.seed, "round", number, after)
         key = (selector, fit.key, k, seed)
         if key not in self._orders:
             found = choose(self.signals(fit), self.task.train.labels, selector, budget=k, seed=seed)
@@ -204,7 +210,7 @@ class Runs:
                     continue
             fit = self.fit(chosen, downweight=arm.downweight, before=fit, number=number)
             if arm.update and 0 < k < self.n:
-                order = self._order(arm, fit, number)
+                order = self._order(arm, fit, number, after=k)
             out["budgets"].append(k)
             out["test"].append(pack(fit.test))
             out["validation"].append(pack(fit.validation))
@@ -216,22 +222,37 @@ class Runs:
             out["chosen"].append(chosen.tolist())
         return out
 
-    def _order(self, arm: CurveArm, fit: Fit, number: int) -> Tensor:
-        return self.choose(arm.selector_at(self.n), fit, self.n, number)
+    def support_vectors(self) -> Tensor:
+        """Give the support vectors of a linear machine on the originals, its C chosen by 4-fold cross-validation.
+
+        Adding the copies of these only is the method of virtual support vectors (Schölkopf, Burges & Vapnik 1996).
+        """
+        from sklearn.model_selection import GridSearchCV, StratifiedKFold
+        from sklearn.svm import SVC
+
+        x, y = self.floor().train[0].double().numpy(), self.task.train.labels.numpy()
+        folds = StratifiedKFold(
+            min(4, int(self.task.train.counts.min())), shuffle=True, random_state=derive(self.seed, "folds") % 2**32
+        )
+        search = GridSearchCV(SVC(kernel="linear"), {"C": [0.01, 0.1, 1, 10, 100]}, cv=folds).fit(x, y)
+        return torch.from_numpy(search.best_estimator_.support_).long().sort().values
+
+    def _order(self, arm: CurveArm, fit: Fit, number: int, *, after: int = 0) -> Tensor:
+        return self.choose(arm.selector_at(self.n), fit, self.n, number, after=after)
 
 
 def pack(counts: Tensor) -> str:
-    """Write small counts `(t,)` uint8 as text.
+    """Write small counts `(t,)` int16 as text.
 
-    >>> unpack(pack(torch.tensor([3, 0, 15], dtype=torch.uint8)))
-    tensor([ 3,  0, 15], dtype=torch.uint8)
+    >>> unpack(pack(torch.tensor([3, 0, 15], dtype=torch.int16)))
+    tensor([ 3,  0, 15], dtype=torch.int16)
     """
     return base64.b64encode(counts.numpy().tobytes()).decode()
 
 
 def unpack(text: str) -> Tensor:
     """Read what `pack` wrote."""
-    return torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype=np.uint8).copy())
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype=np.int16).copy())
 
 
 def selection_of(chosen: Sequence[int], n: int, told: dict[str, Any]) -> Selection:
