@@ -29,7 +29,7 @@ from auglean.selection import (
 )
 from auglean.signals import Signals, collect
 from auglean.spectra import Spectrum, jacobian_spectrum
-from auglean.studies import Comparison, compare
+from auglean.studies import BudgetCurve, Comparison, budget_curve, compare
 from auglean.training import AugmentSampler, AugmentSubset, FitResult, Recipe, fit
 
 __version__ = _version("auglean")
@@ -39,6 +39,7 @@ __all__ = [
     "EL2N",
     "AugmentSampler",
     "AugmentSubset",
+    "BudgetCurve",
     "Comparison",
     "Coreset",
     "FitResult",
@@ -61,6 +62,7 @@ __all__ = [
     "Signals",
     "Spectrum",
     "as_policy",
+    "budget_curve",
     "collect",
     "compare",
     "data",
