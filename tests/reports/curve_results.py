@@ -117,7 +117,6 @@ def made_up(*, budgets=BUDGETS, scores=("influence", "loss", "margin"), rounds=5
             "disjoint": True,
             "retrained": False,
             "steps": 600,
-            "seconds": 12.5,
         },
         "references": {
             **{name: {"accuracy": spread([value])} for name, value in levels.items()},

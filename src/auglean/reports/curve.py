@@ -137,7 +137,7 @@ def _picture(panel: Panel, result: Result, name: str) -> str:
 
 def _figures(result: Result) -> dict[str, Any]:
     arms = result["arms"]
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"area": "", "noise": "", "sweep": ""}
     if arms:
         label = "Area under each arm's curve, and its distance from that of random, with intervals"
         found["area"] = plots.svg(curve_plots.areas(result), name="area", label=label)
@@ -218,11 +218,10 @@ def limits(result: Result) -> list[str]:
         found.append("There was one round: nothing shows what other draws would have given.")
     elif rounds < 10:
         found.append(f"Draws by chance were made {rounds} times: their standard deviations are rough.")
-    if not features["disjoint"]:
-        found.append(
-            "The network of the features was trained on images of this task too, as in the paper: it knew them before "
-            "they were scored."
-        )
+    if features["disjoint"] is None:
+        found.append("The network of the features was given: it may have learnt from the images that were scored.")
+    elif not features["disjoint"]:
+        found.append("The network of the features learnt from the images that were scored, as in the paper.")
     compared = len(result["arms"]) * len(tables.budgets(result))
     if compared > 20:
         found.append(

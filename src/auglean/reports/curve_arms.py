@@ -13,7 +13,7 @@ BASELINE = "random"
 #: Draws by chance.
 BY_CHANCE = ("proportional", "inverse", "softmax")
 #: Orders by the score alone.
-WITHOUT = ("top", "lowest")
+WITHOUT = ("top", "bottom", "lowest")
 #: Lines in a panel beside those that each panel has, at most.
 MOST = 6
 

@@ -29,6 +29,8 @@ _SIZE = 9
 _WIDE = 20
 #: What is shown of a wide one, from its maximum down.
 _SMALL = 1e-6
+#: Scores under this are zero to a picture.
+_TINY = 1e-290
 
 
 def styles(panel: Panel) -> dict[str, dict[str, Any]]:
@@ -213,11 +215,16 @@ def score_histogram(ax: Axes, scores: Mapping[str, Any], name: str) -> Axes:
     import numpy as np
 
     both = np.array([scores["before"], scores["after"]], dtype=np.float64)
-    least, highest = _SMALL * both.max(), both.max()
-    wide = both.min() >= 0 and highest > _WIDE * np.median(both)
-    shown = np.maximum(both, max(least, min(both[both > 0].min(), highest / 2))) if wide else both
-    edges = np.geomspace(shown.min(), highest, 41) if wide else np.histogram_bin_edges(both, bins=40)
-    for values, color, word in ((shown[0], _BEFORE, "before"), (shown[1], _AFTER, "after")):
+    least, highest = float(both.min()), float(both.max())
+    wide = least >= 0 and highest > max(_WIDE * float(np.median(both)), _TINY)
+    if wide:
+        least = max(_SMALL * highest, min(float(both[both > 0].min()), highest / 2))
+        edges = np.geomspace(least, highest, 41)
+    elif highest - least > max(1e-9 * abs(highest), _TINY):
+        edges = np.linspace(least, highest, 41)
+    else:  # all alike
+        edges = np.linspace(least - 0.5, highest + 0.5, 41)
+    for values, color, word in ((both[0], _BEFORE, "before"), (both[1], _AFTER, "after")):
         counts, _ = np.histogram(values.clip(edges[0], edges[-1]), edges)
         ax.stairs(counts, edges, color=color, linewidth=1.4, label=f"{word} augmentation")
         ax.stairs(counts, edges, color=color, alpha=0.12, fill=True)
