@@ -423,7 +423,7 @@ def curve(
     rounds: int = 5,
     train: int | None = None,
     validation: int = 500,
-    C: float = 1.0,  # noqa: N803 (its name everywhere)
+    C: float = 1.0,
     noise: float = 0.0,
     clusters: list[int | str] = [],  # noqa: B006
     sweep: bool = False,

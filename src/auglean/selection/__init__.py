@@ -2,8 +2,12 @@
 
 from auglean.selection.auditing import Audit, audit
 from auglean.selection.budgets import allocate, count
+from auglean.selection.clustered import Clustered
 from auglean.selection.composition import InBlocks, PerClass, map_reduce
 from auglean.selection.coreset import Coreset
+from auglean.selection.determinantal import KDPP
+from auglean.selection.dpp_greedy import greedy_log_determinant
+from auglean.selection.dpp_sampling import sample_k_dpp
 from auglean.selection.facility_location import facility_location
 from auglean.selection.geometry import Herding, KCenter
 from auglean.selection.matching import GradientMatching
@@ -11,29 +15,37 @@ from auglean.selection.reading import read_indices
 from auglean.selection.reducible import ReducibleLoss
 from auglean.selection.registry import SELECTORS, parse, select
 from auglean.selection.sampling import CCS, InfoBatch
-from auglean.selection.scores import EL2N, GraNd, MaxLoss, Random
+from auglean.selection.scores import EL2N, Forgetting, GraNd, Influence, Margin, MaxLoss, Random, TracIn, scores
 from auglean.selection.selection import Selection
 from auglean.selection.selectors import Selector
+from auglean.selection.support import SupportVectors
 from auglean.selection.weights import WeightMode, effective_weights, gradient_error
 
 __all__ = [
     "CCS",
     "EL2N",
+    "KDPP",
     "SELECTORS",
     "Audit",
+    "Clustered",
     "Coreset",
+    "Forgetting",
     "GraNd",
     "GradientMatching",
     "Herding",
     "InBlocks",
+    "Influence",
     "InfoBatch",
     "KCenter",
+    "Margin",
     "MaxLoss",
     "PerClass",
     "Random",
     "ReducibleLoss",
     "Selection",
     "Selector",
+    "SupportVectors",
+    "TracIn",
     "WeightMode",
     "allocate",
     "audit",
@@ -41,8 +53,11 @@ __all__ = [
     "effective_weights",
     "facility_location",
     "gradient_error",
+    "greedy_log_determinant",
     "map_reduce",
     "parse",
     "read_indices",
+    "sample_k_dpp",
+    "scores",
     "select",
 ]

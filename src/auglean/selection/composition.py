@@ -105,9 +105,8 @@ def _merge_assignments(
     return assignment
 
 
-@dataclass(frozen=True)
-class _Composed(Selector):
-    """Base of the wrappers: another selector, asked part by part."""
+class Composed(Selector):
+    """Base of the wrappers, which are dataclasses: another selector, `inner`, asked part by part."""
 
     inner: Selector
 
@@ -133,7 +132,7 @@ class _Composed(Selector):
         """The label of the inner selector and the name of this one."""
         return f"{self.inner.label}-{self.name}"
 
-    def _choose_in(
+    def choose_in(
         self,
         parts: Sequence[Tensor],
         shares: Sequence[int],
@@ -141,6 +140,8 @@ class _Composed(Selector):
         labels: Tensor,
         g: torch.Generator,
     ) -> Selection:
+        """Ask the inner selector for its share of each part, see `map_reduce`."""
+
         def choose_part(rows: Tensor, share: int, own: torch.Generator) -> Selection:
             return self.inner.choose(None if signals is None else signals[rows], labels[rows], share, own)
 
@@ -148,7 +149,7 @@ class _Composed(Selector):
 
 
 @dataclass(frozen=True)
-class PerClass(_Composed):
+class PerClass(Composed):
     """Any selector, asked class by class, with the budget shared among the classes.
 
     A class that a budget smaller than the number of classes leaves out has nobody to stand for it: its mass is
@@ -164,17 +165,18 @@ class PerClass(_Composed):
     [4.0, 2.0]
     """
 
+    inner: Selector
     allocation: Allocation = "proportional"
     name: ClassVar[str] = "per-class"
 
     def choose(self, signals: Signals | None, labels: Tensor, k: int, g: torch.Generator) -> Selection:
         """Ask the inner selector in each class."""
         classes = members(labels)
-        return self._choose_in(classes, allocate(k, [len(c) for c in classes], self.allocation), signals, labels, g)
+        return self.choose_in(classes, allocate(k, [len(c) for c in classes], self.allocation), signals, labels, g)
 
 
 @dataclass(frozen=True)
-class InBlocks(_Composed):
+class InBlocks(Composed):
     """Any selector, asked in random blocks of the data: time and memory of the blocks in place of the whole.
 
     Partition at random, choose in each block: the first round of GreeDi (Mirzasoleiman et al. 2013).
@@ -188,6 +190,7 @@ class InBlocks(_Composed):
     20
     """
 
+    inner: Selector
     size: int = 5000
     name: ClassVar[str] = "in-blocks"
 
@@ -200,4 +203,4 @@ class InBlocks(_Composed):
         shuffled = torch.randperm(n, generator=g)
         # ascending, so that ties go to the lowest index as they do in the whole
         parts = [block.sort().values for block in shuffled.tensor_split(blocks)]
-        return self._choose_in(parts, allocate(k, [len(part) for part in parts]), signals, labels, g)
+        return self.choose_in(parts, allocate(k, [len(part) for part in parts]), signals, labels, g)

@@ -10,12 +10,14 @@ from torch import Tensor
 from auglean.errors import InputError, unknown
 from auglean.selection.composition import PerClass
 from auglean.selection.coreset import Coreset
+from auglean.selection.determinantal import KDPP
 from auglean.selection.geometry import Herding, KCenter
 from auglean.selection.matching import GradientMatching
 from auglean.selection.sampling import CCS, InfoBatch
-from auglean.selection.scores import EL2N, GraNd, MaxLoss, Random
+from auglean.selection.scores import EL2N, Forgetting, GraNd, Influence, Margin, MaxLoss, Random, TracIn
 from auglean.selection.selection import Selection
 from auglean.selection.selectors import Selector
+from auglean.selection.support import SupportVectors
 from auglean.signals import Signals
 
 SELECTORS: dict[str, Selector] = {
@@ -32,6 +34,14 @@ SELECTORS: dict[str, Selector] = {
         EL2N(draw="proportional"),
         GraNd(),
         GraNd(draw="proportional"),
+        Influence(),
+        Influence(draw="proportional"),
+        Influence(draw="inverse"),
+        Margin(),
+        Margin(draw="proportional"),
+        Margin(draw="inverse"),
+        Forgetting(),
+        TracIn(),
         CCS(),
         InfoBatch(),
         Herding(),
@@ -40,6 +50,11 @@ SELECTORS: dict[str, Selector] = {
         GradientMatching(per="batch"),
         Coreset(),
         Coreset(proxy="last-layer"),
+        KDPP(),
+        KDPP(quality="influence"),
+        KDPP(quality="loss"),
+        KDPP(method="greedy"),
+        SupportVectors(),
     )
 }
 """Every selector by the name that the command line takes."""

@@ -1,4 +1,4 @@
-"""Selectors that score each example on its own: random, loss, and norms of the gradient."""
+"""Selectors that score each example on its own, the higher the sooner: random, loss, gradients, influence, margins."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from auglean.errors import unknown
+from auglean.errors import InputError, unknown
 from auglean.selection.selection import Selection
 from auglean.selection.selectors import Selector, equal_weights, features, finite
+from auglean.selection.support import svm_margin
 from auglean.signals import Signals
 
-Draw = Literal["top", "proportional", "inverse"]
+Draw = Literal["top", "bottom", "proportional", "inverse", "softmax"]
+_DRAWS = ["top", "bottom", "proportional", "inverse", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,13 @@ class Random(Selector):
 class Scored(Selector):
     """Base of the policies that order examples by a score, the higher the sooner; `_score` is the hook.
 
+    A larger budget continues a smaller one, whatever the draw. The random draws are without replacement, one after
+    another, and do not change when the score is multiplied by a number, but for `"softmax"`.
+
     Args:
-        draw: `"top"`; `"proportional"` to the score, without replacement; or `"inverse"`, to its inverse.
+        draw: `"top"`, the highest first, or `"bottom"`, the lowest first, with ties to the lowest index; or at random, in
+            proportion to the score (`"proportional"`: zeros come last, but they come), to its inverse (`"inverse"`:
+            zeros come first), or to its exponential (`"softmax"`).
     """
 
     draw: Draw = "top"
@@ -62,13 +69,43 @@ class Scored(Selector):
     def choose(self, signals: Signals | None, labels: Tensor, k: int, g: torch.Generator) -> Selection:
         """Order by score; ties go to the lowest index."""
         assert signals is not None
-        score = finite(self._score(signals), "scores").double().cpu()
+        score = scores(self, signals, labels)
         indices = _top(_ranking_key(score, self.draw, g), k)
         return equal_weights(indices, score[indices], len(labels))
 
-    def _score(self, signals: Signals) -> Tensor:
-        """Give a score ≥ 0 for each example, shape `(n,)`."""
+    def _score(self, signals: Signals, labels: Tensor) -> Tensor:
+        """Give a score ≥ 0 for each example, shape `(n,)`; labels are on the processor."""
         raise NotImplementedError
+
+
+def scores(policy: Scored, signals: Signals, labels: Tensor) -> Tensor:
+    """Give the score of each example under a policy: higher = augment first. Shape `(n,)`, float64, on the processor.
+
+    Args:
+        policy: Such as `MaxLoss()`; its draw does not matter.
+        signals: What the model says of each of the n examples.
+        labels: Class numbers. Shape `(n,)`, int64.
+
+    Raises:
+        InputError: If the scores are not one number ≥ 0 for each example.
+
+    >>> signals = Signals(torch.tensor([0.5, 2]), torch.ones(2), torch.zeros(2, 2), torch.zeros(2, 1), torch.zeros(2).long())
+    >>> scores(MaxLoss(), signals, torch.tensor([0, 1])).tolist()
+    [0.5, 2.0]
+    """
+    score = policy._score(signals, labels.cpu())
+    if score.shape != labels.shape:
+        raise InputError(
+            f"The scores of {policy.name!r} have shape {tuple(score.shape)} for {len(labels)} examples; give one number "
+            "per example."
+        )
+    score = finite(score, "scores").double().cpu()
+    if len(score) and float(score.min()) < 0:
+        raise InputError(
+            f"The scores of {policy.name!r} fall to {float(score.min()):.3g}; give scores of at least 0, where higher "
+            "means to augment first."
+        )
+    return score
 
 
 @dataclass(frozen=True)
@@ -76,12 +113,12 @@ class MaxLoss(Scored):
     """The examples of highest cross-entropy (Kuchnik & Smith 2019).
 
     Args:
-        draw: `"top"`; `"proportional"` to the loss, without replacement; or `"inverse"`, to its inverse.
+        draw: How the order is made of the loss, see `Scored`.
     """
 
     name: ClassVar[str] = "max-loss"
 
-    def _score(self, signals: Signals) -> Tensor:
+    def _score(self, signals: Signals, labels: Tensor) -> Tensor:
         return signals.loss
 
 
@@ -92,12 +129,12 @@ class EL2N(Scored):
     Orders much as the loss does, but is bounded by √2: a hopeless example weighs no more than a wrong one.
 
     Args:
-        draw: `"top"`; `"proportional"` to the score, without replacement; or `"inverse"`, to its inverse.
+        draw: How the order is made of the score, see `Scored`.
     """
 
     name: ClassVar[str] = "el2n"
 
-    def _score(self, signals: Signals) -> Tensor:
+    def _score(self, signals: Signals, labels: Tensor) -> Tensor:
         return error_norm(signals)
 
 
@@ -109,14 +146,118 @@ class GraNd(Scored):
     `‖residual‖ · √(‖feature‖² + 1)`: no backward pass. The paper takes the gradient of all weights.
 
     Args:
-        draw: `"top"`; `"proportional"` to the score, without replacement; or `"inverse"`, to its inverse.
+        draw: How the order is made of the score, see `Scored`.
     """
 
     name: ClassVar[str] = "grand"
 
-    def _score(self, signals: Signals) -> Tensor:
+    def _score(self, signals: Signals, labels: Tensor) -> Tensor:
         squares = features(signals).double().square().sum(1)
         return error_norm(signals) * (squares + 1).sqrt()
+
+
+@dataclass(frozen=True)
+class Influence(Scored):
+    """The examples whose removal would raise their own loss most (Koh & Liang 2017; Kuchnik & Smith 2019).
+
+    The score is `g_iᵀH⁻¹g_i` of a softmax head on the features, g its gradient for the example and H the Hessian of
+    all, the penalty `‖W‖²/(2C)` in it: a loss on a steeper scale, times a leverage. The head is the model's last layer,
+    by the probabilities that the signals hold; see `auglean.signals.softmax_influence`. For two classes the penalty is
+    that of one vector, the difference of the two, so that the score is that of binary logistic regression at C.
+    For a network it is a score, not what retraining would give.
+
+    Args:
+        draw: How the order is made of the score, see `Scored`.
+        C: Inverse strength of the penalty, over 0.
+    """
+
+    C: float = 1.0
+    name: ClassVar[str] = "influence"
+
+    def _score(self, signals: Signals, labels: Tensor) -> Tensor:
+        from auglean.signals.influence import softmax_influence
+
+        residual = finite(signals.residual, "residuals").double()
+        at = labels.to(residual.device)[:, None]
+        one_hot = torch.zeros_like(residual).scatter_(1, at, 1.0)
+        C = self.C / 2 if residual.shape[1] == 2 else self.C  # two vectors ±w/2 are penalised by half of one
+        return softmax_influence(features(signals), labels, probabilities=residual + one_hot, C=C).score
+
+
+@dataclass(frozen=True)
+class Margin(Scored):
+    """The examples nearest to the boundary between two classes, whatever their label.
+
+    `of="softmax"`: the score is 1 less the probability of the likeliest class minus that of the second, in [0, 1].
+    `of="svm"`: a linear support vector machine is fitted to the features, and the score is `1/|f|` of its decision
+    function, or for more than two classes of the highest of the one-against-all functions minus the second. So
+    `"top"` and `"proportional"` are what Kuchnik & Smith 2019 call inverse, who rank by |f|, and `"bottom"` and
+    `"inverse"` are what they call proportional. A confidently wrong example is as far as a confidently right one.
+
+    Args:
+        draw: How the order is made of the score, see `Scored`.
+        of: `"softmax"` or `"svm"`.
+        C: Inverse strength of the machine's penalty, over 0; the features are centred and scaled to a mean variance of 1.
+    """
+
+    of: Literal["softmax", "svm"] = "softmax"
+    C: float = 1.0
+    name: ClassVar[str] = "margin"
+
+    @property
+    def label(self) -> str:
+        """The name, with `svm` where it is of a machine, and with the draw where it is not the top."""
+        label = super().label
+        return label.replace(self.name, f"{self.name}-svm", 1) if self.of == "svm" else label
+
+    def _score(self, signals: Signals, labels: Tensor) -> Tensor:
+        if self.of == "svm":
+            return 1 / svm_margin(features(signals), labels, self.C).clamp(min=1e-20)
+        if self.of != "softmax":
+            raise unknown("margin", self.of, ["softmax", "svm"])
+        return 1 - signals.margin.double()
+
+
+@dataclass(frozen=True)
+class Forgetting(Scored):
+    """The examples that training got right and then wrong most often (Toneva et al. 2019).
+
+    Counted by `auglean.signals.Recorder` during training; one that was never right counts as the paper has it there.
+
+    Args:
+        draw: How the order is made of the score, see `Scored`.
+    """
+
+    name: ClassVar[str] = "forgetting"
+
+    def _score(self, signals: Signals, labels: Tensor) -> Tensor:
+        return _recorded(signals, "forgetting", "counts of forgetting")
+
+
+@dataclass(frozen=True)
+class TracIn(Scored):
+    """The examples whose own steps lowered their loss most over training: TracIn's self-influence (Pruthi et al. 2020).
+
+    Summed over training by `auglean.signals.Recorder`, in the last layer: `Σ_t η_t ‖r_t‖² (‖φ_t‖² + 1)`.
+
+    Args:
+        draw: How the order is made of the score, see `Scored`.
+    """
+
+    name: ClassVar[str] = "tracin"
+
+    def _score(self, signals: Signals, labels: Tensor) -> Tensor:
+        return _recorded(signals, "tracin", "sums of TracIn")
+
+
+def _recorded(signals: Signals, name: str, what: str) -> Tensor:
+    """Give an optional field of the signals."""
+    values: Tensor | None = getattr(signals, name, None)
+    if values is None:
+        raise InputError(
+            f"The signals hold no {what}; take them from the steps of training (auglean.signals.Recorder)."
+        )
+    return values
 
 
 def error_norm(signals: Signals) -> Tensor:
@@ -135,11 +276,11 @@ def _ranking_key(score: Tensor, draw: Draw, g: torch.Generator) -> Tensor:
     `log p + Gumbel noise` orders as sequential sampling in proportion to p without replacement (Yellott 1977),
     so a larger budget continues a smaller one. Zeros come last under `proportional`, first under `inverse`.
     """
-    if draw == "top":
-        return score
-    if draw not in ("proportional", "inverse"):
-        raise unknown("draw", draw, ["top", "proportional", "inverse"])
+    if draw not in _DRAWS:
+        raise unknown("draw", draw, _DRAWS)
+    if draw in ("top", "bottom"):
+        return score if draw == "top" else -score
     # beyond the logarithm of any positive number by more than the noise can bridge
-    logs = torch.where(score > 0, score.log(), -2000.0)
+    logs = score if draw == "softmax" else torch.where(score > 0, score.log(), -2000.0)
     uniform = torch.rand(score.shape, generator=g, dtype=torch.float64).clamp_(min=1e-300)
-    return (logs if draw == "proportional" else -logs) - torch.log(-torch.log(uniform))
+    return (-logs if draw == "inverse" else logs) - torch.log(-torch.log(uniform))

@@ -45,6 +45,11 @@ class Selector:
         """The name that tells this selector's options apart in a table."""
         return self.name
 
+    @property
+    def stream(self) -> str:
+        """What its random numbers are derived from, beside the seed."""
+        return self.name
+
     def choose(self, signals: Signals | None, labels: Tensor, k: int, g: torch.Generator) -> Selection:
         """Choose k of the examples. The hook that subclasses implement; call the selector instead."""
         raise NotImplementedError
@@ -73,7 +78,7 @@ def choose(
         raise InputError(f"The selector {selector.name!r} needs signals of a model; pass what auglean.collect gives.")
     if signals is not None and len(signals.loss) != len(labels):
         raise InputError(f"Signals of {len(signals.loss)} examples do not fit {len(labels)} labels; collect them anew.")
-    chosen = selector.choose(signals, labels, k, generator(seed, "select", selector.name))
+    chosen = selector.choose(signals, labels, k, generator(seed, "select", selector.stream))
     return chosen.with_(
         cost={**chosen.cost, "seconds": time.perf_counter() - start},
         how={**chosen.how, **_told(selector), "budget": plain(budget), "seed": seed},

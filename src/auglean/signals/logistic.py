@@ -79,6 +79,7 @@ def fit_logistic(
     *,
     classes: int | None = None,
     C: float = 1.0,
+    fit_intercept: bool = True,
     sample_weight: Tensor | None = None,
     start: LogisticHead | None = None,
     tol: float = 1e-8,
@@ -95,6 +96,7 @@ def fit_logistic(
         labels: Whole numbers from 0. Shape `(n,)`.
         classes: Number of classes K; by default the highest label and one.
         C: Inverse strength of the penalty, above 0.
+        fit_intercept: Whether there is an intercept; without, the bias is 0.
         sample_weight: How many examples each stands for, ≥ 0; by default 1. Shape `(n,)`.
         start: A head of the same shape to begin from; the result is the same, and comes sooner if it is near.
         tol: Stop when no derivative of J exceeds it, or when rounding allows no further progress.
@@ -121,18 +123,10 @@ def fit_logistic(
             f"Class {int(absent[0, 0])} of {count} has no example of positive weight, so its intercept has no finite "
             "optimum; give examples of each class, or number the classes that there are from 0."
         )
-    x = with_ones(features)
-    columns = 1 if count == 2 else count
-    theta = _begin(start, columns, x)
-    theta = _Problem(x, y, w, columns, C).solve(theta, tol)
-    bias = theta[-1] if columns == 1 else theta[-1] - theta[-1].mean()  # a common shift says nothing
-    return LogisticHead(theta[:-1].T.contiguous(), bias.clone(), float(C))
-
-
-def with_ones(features: Tensor, intercept: bool = True) -> Tensor:
-    """Give the features in float64 with a last column of ones for the intercept. Shape `(n, d + 1)`."""
-    x = features.detach().double()
-    return torch.cat([x, x.new_ones(len(x), 1)], 1) if intercept else x
+    columns, x = 1 if count == 2 else count, features.detach().double()
+    x = torch.cat([x, torch.full_like(x[:, :1], float(fit_intercept))], 1)  # (n, d + 1)
+    theta = _Problem(x, y, w, columns, C).solve(_begin(start, columns, x), tol)
+    return LogisticHead(theta[:-1].T.contiguous(), theta[-1].clone(), float(C))
 
 
 def check_inputs(features: Tensor, labels: Tensor, C: float, sample_weight: Tensor | None) -> None:
@@ -188,7 +182,8 @@ def _begin(start: LogisticHead | None, columns: int, x: Tensor) -> Tensor:
             f"The fit was given a start with weights of shape {tuple(start.weight.shape)} but has {shape}; "
             "give the head of a fit with as many features and classes."
         )
-    return torch.cat([start.weight, start.bias[:, None]], 1).T.to(x)
+    theta = torch.cat([start.weight, start.bias[:, None]], 1).T.to(x) * (x.abs().amax(0) > 0)[:, None]
+    return theta if columns == 1 else theta - theta.mean(1, keepdim=True)  # what classes share says nothing
 
 
 class _Problem:
@@ -197,7 +192,7 @@ class _Problem:
     def __init__(self, x: Tensor, y: Tensor, w: Tensor, columns: int, C: float) -> None:
         self.x, self.y, self.w, self.columns = x, y, w, columns
         self.ridge = x.new_full((x.shape[1], 1), 1 / C)
-        self.ridge[-1] = 0  # the intercept is free
+        self.ridge[-1] = 0 if bool(x[:1, -1] > 0) else 1  # the intercept is free; where there is none it stays 0
         self.truth = y[:, None].double() if columns == 1 else functional.one_hot(y, columns).double()  # (n, K)
 
     def solve(self, theta: Tensor, tol: float) -> Tensor:
@@ -224,7 +219,7 @@ class _Problem:
     def value(self, z: Tensor, theta: Tensor) -> float:
         """Give J from the logits."""
         if self.columns == 1:
-            losses = functional.softplus((1 - 2 * self.truth) * z)[:, 0]
+            losses = -functional.logsigmoid((2 * self.truth - 1) * z)[:, 0]
         else:
             losses = functional.cross_entropy(z, self.y, reduction="none")
         return float(losses @ self.w) + 0.5 * float((self.ridge * theta.square()).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from auglean.errors import InputError
 from auglean.policies.copies import Copies
 from auglean.selection import Selector, count
 from auglean.studies.curve_features import given_network
-from auglean.studies.curve_policies import Policies, arms_of
+from auglean.studies.curve_policies import Policies, arms_of, names_of
 from auglean.studies.curve_scores import numbers_of_clusters
 from auglean.studies.curve_study import Study
 from auglean.studies.curve_task import Task, make_task
@@ -155,7 +156,7 @@ def budget_curve(
     check_options(steps=steps, eval_every=None, device=device)
     if rounds < 1 or validation < 1:
         raise InputError(f"Got {rounds} rounds and {validation} validation images; give 1 or more of each.")
-    if not C > 0 or C == float("inf"):
+    if not 0 < C < math.inf:
         raise InputError(f"C, the inverse strength of the penalty, is {C}; give a finite number above 0.")
     if retrain and model is not None:
         raise InputError("A trained network was given, and one that is retrained was asked for; give one of the two.")
@@ -171,14 +172,14 @@ def budget_curve(
     numbers = numbers_of_clusters(n) if sweep is True else [] if sweep is False else list(sweep)
     if not all(2 <= k <= n for k in numbers):
         raise InputError(f"The sweep was given {numbers} clusters; give numbers from 2 to {n}.")
-    arms = arms_of(selectors, policies, score, clusters, n)
+    arms = arms_of(selectors, policies, score, clusters, n=n, C=C)
     known = None if model is None else given_network(model)
     recipe = recipe or Recipe()
     config = {
         **(origin or {"data": str(data) if isinstance(data, str | Path) else None}),
         "classes": list(task.train.class_names),
         "transform": transform if isinstance(transform, str) else repr(transform),
-        "selectors": None if selectors is None else [arm.name for arm in arms_of(selectors, "plain", score, (), n)[1:]],
+        "selectors": None if selectors is None else names_of(selectors),
         "policies": policies,
         "score": [score] if isinstance(score, str) else list(score),
         "budgets": ready,

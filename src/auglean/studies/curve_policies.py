@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
-
-import torch
-from torch import Tensor
+from functools import partial
+from typing import Any, Literal
 
 from auglean.errors import InputError, unknown
-from auglean import selection
-from auglean.selection import SELECTORS, Random, Selection, Selector
+from auglean.selection import Clustered, Influence, Margin, MaxLoss, Random, Selector
 from auglean.selection import parse as parse_selectors
-from auglean.selection.scores import Scored
-from auglean.selection.selectors import equal_weights
-from auglean.signals import Signals
+from auglean.selection.scores import Draw, Scored
 
 Policies = Literal["plain", "refined", "paper"]
-#: Selectors by the paper's words for scores.
-SCORES = {"influence": "influence", "loss": "max-loss", "margin": "margin"}
+#: The paper's words for scores.
+SCORES = ("influence", "loss", "margin")
 DEFAULT = ("influence-proportional", "max-loss-proportional")
-
-
-@dataclass(frozen=True)
-class Lowest(Selector):
-    """The examples of lowest score: the order of `inner`, reversed (the paper's deterministic inverse policy).
-
-    Args:
-        inner: What scores them.
-    """
-
-    inner: Selector
-    name: ClassVar[str] = "lowest"
-
-    @property
-    def label(self) -> str:
-        """Such as `influence-lowest`."""
-        return f"{self.inner.label}-lowest"
-
-    def choose(self, signals: Signals | None, labels: Tensor, k: int, g: torch.Generator) -> Selection:
-        """Choose the last k of the order over all, last first."""
-        n = len(labels)
-        chosen = self.inner.choose(signals, labels, n, g)
-        return equal_weights(chosen.indices.flip(0)[:k], chosen.gains.flip(0)[:k], n)
 
 
 @dataclass(frozen=True)
@@ -75,23 +47,21 @@ class CurveArm:
     @property
     def orders(self) -> bool:
         """Whether it gives one order, whose beginnings are the choices; otherwise each budget is chosen afresh."""
-        return isinstance(self.selector, Random | Scored | Lowest) and self.clusters != "budget"
+        return isinstance(self.selector, Random | Scored) and self.clusters != "budget"
 
     def selector_at(self, k: int) -> Selector:
         """Give the selector that chooses k."""
         if self.clusters is None:
             return self.selector
-        return selection.Clustered(k if self.clusters == "budget" else int(self.clusters), self.selector)
+        return Clustered(k if self.clusters == "budget" else int(self.clusters), self.selector)
 
     def told(self) -> dict[str, Any]:
         """Describe the arm in plain values."""
-        inner = self.selector.inner if isinstance(self.selector, Lowest) else self.selector
-        lowest = isinstance(self.selector, Lowest)
         return {
             "name": self.label,
             "selector": self.selector.label,
-            "score": inner.name,
-            "draw": "lowest" if lowest else getattr(inner, "draw", None),
+            "score": self.selector.name,
+            "draw": getattr(self.selector, "draw", None),
             "update": self.update,
             "downweight": self.downweight,
             "clusters": self.clusters,
@@ -106,27 +76,33 @@ def arms_of(
     policies: Policies,
     score: str | Sequence[str],
     clusters: Sequence[int | str],
+    *,
     n: int,
+    C: float,
 ) -> list[CurveArm]:
     """List the arms; random, plain, is always the first.
 
     `"plain"` is each selector as it is, `"refined"` each with and without updates and down-weighting, and `"paper"`
     the paper's twelve policies of each score and the selectors, if any, as they are. Clusters add, to each selector
-    that draws in proportion or at random (to each, if none does), the same within clusters.
+    that draws in proportion or at random (to each, if none does), the same within clusters. Influence by its name has
+    the C of the head.
 
     Raises:
         InputError: If a name is unknown, or an arm has no meaning.
     """
     if policies not in ("plain", "refined", "paper"):
         raise unknown("group of policies", policies, ["plain", "refined", "paper"])
-    if selectors is None or not _some(selectors):
-        given = [] if policies == "paper" else parse_selectors(list(DEFAULT))
-    else:
-        given = parse_selectors(selectors)
+    if selectors is None or not (isinstance(selectors, Selector) or len(selectors)):
+        selectors = () if policies == "paper" else DEFAULT
+    given = [
+        replace(named, C=C) if isinstance(entry, str) and isinstance(named, Influence) else named
+        for entry in _entries(selectors)
+        for named in parse_selectors([entry])
+    ]
     arms = [RANDOM]
     if policies == "paper":
         for word in [score] if isinstance(score, str) else score:
-            arms += paper_arms(word)
+            arms += paper_arms(word, C)
     for selector in given:
         refinements = ((False, False), (True, False), (False, True), (True, True))
         for update, downweight in refinements if policies == "refined" else refinements[:1]:
@@ -147,19 +123,37 @@ def arms_of(
     return arms
 
 
-def _some(selectors: Any) -> bool:
-    return isinstance(selectors, Selector) or bool(len(selectors))
+def names_of(selectors: str | Selector | Sequence[str | Selector]) -> list[str]:
+    """Name selectors as they were given."""
+    return [entry if isinstance(entry, str) else entry.label for entry in _entries(selectors)]
 
 
-def paper_arms(score: str) -> list[CurveArm]:
+def _entries(selectors: str | Selector | Sequence[str | Selector]) -> list[str | Selector]:
+    if isinstance(selectors, Selector):
+        return [selectors]
+    return [entry.strip() for entry in selectors.split(",")] if isinstance(selectors, str) else list(selectors)
+
+
+def paper_arms(score: str, C: float = 1.0) -> list[CurveArm]:
     """List the twelve policies of the paper for a score, of which the first is random.
+
+    The paper ranks margins by |f(x)|, so that its proportional policies take what is far from the boundary first, while
+    our `Margin` takes what is near: the draws change places.
 
     Raises:
         InputError: If there is no such score.
     """
     if score not in SCORES:
         raise unknown("score", score, SCORES)
-    top, drawn, inverse = (SELECTORS[SCORES[score] + end] for end in ("", "-proportional", "-inverse"))
+    draws: tuple[Draw, ...] = ("top", "proportional", "bottom", "inverse")
+    if score == "margin":
+        draws = ("bottom", "inverse", "top", "proportional")
+    makers: dict[str, Callable[..., Selector]] = {
+        "influence": partial(Influence, C=C),
+        "loss": MaxLoss,
+        "margin": partial(Margin, of="svm"),
+    }
+    top, drawn, bottom, inverse = (makers[score](draw=draw) for draw in draws)
     return [
         RANDOM,
         CurveArm(drawn),
@@ -171,6 +165,6 @@ def paper_arms(score: str) -> list[CurveArm]:
         CurveArm(top, update=True),
         CurveArm(top, downweight=True),
         CurveArm(top, update=True, downweight=True),
-        CurveArm(Lowest(top)),
-        CurveArm(Lowest(top), update=True),
+        CurveArm(bottom),
+        CurveArm(bottom, update=True),
     ]

@@ -1,4 +1,4 @@
-"""Fits of a budget curve: which rows they see, with what weights, and how the budgets of an arm follow on each other."""
+"""Fits of a budget curve: the rows that they see, with what weights, and how the budgets of an arm follow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from auglean.errors import InputError
 from auglean.randomness import derive
-from auglean.selection.selection import Selection
-from auglean.selection.selectors import Selector, choose
+from auglean.selection import Influence, Margin, MaxLoss, Selection, Selector, SupportVectors
+from auglean.selection.selectors import choose
+from auglean.selection.support import svm_margin
 from auglean.signals import LogisticHead, Signals, fit_logistic
+from auglean.signals.influence import logistic_influence
 from auglean.studies.curve_features import Represent
 from auglean.studies.curve_policies import CurveArm
 from auglean.studies.curve_task import Task
@@ -58,6 +60,9 @@ class Fit:
         head: The logistic head.
         train: Features that the head stands on: of the originals, and of the copies too where the network is frozen or
             none or all of the sources were chosen. Shape `(1 or m + 1, n, d)`.
+        chosen: Sources whose copies it saw, ascending. Shape `(k,)`.
+        downweight: Whether those have the weights of `assemble`.
+        number: The round, of a retrained network.
         key: What it came of: the same key, the same fit.
         test: For each test source, how many of it and its m copies are right. Shape `(t,)`, int16.
         validation: The same of the validation sources.
@@ -67,6 +72,9 @@ class Fit:
 
     head: LogisticHead
     train: Tensor
+    chosen: Tensor
+    downweight: bool
+    number: int
     key: str
     test: Tensor
     validation: Tensor
@@ -96,6 +104,7 @@ class Runs:
     retrained: bool = False
     _fits: dict[str, Fit] = field(default_factory=dict)
     _orders: dict[Any, Tensor] = field(default_factory=dict)
+    _recent: tuple[str, Tensor] = ("", torch.empty(0))
 
     @property
     def fits(self) -> int:
@@ -142,6 +151,7 @@ class Runs:
     def _fit(self, key: str, chosen: Tensor, downweight: bool, start: LogisticHead | None, number: int) -> Fit:
         began = time.perf_counter()
         features, labels = self.represent(chosen, number), self.task.train.labels
+        self._recent = key, features.train
         x, y, w = assemble(features.train, labels, chosen, downweight=downweight)
         start = None if self.retrained else start  # another network's features have another head
         head = fit_logistic(x, y, classes=self.task.train.classes, C=self.C, sample_weight=w, start=start)
@@ -149,6 +159,9 @@ class Runs:
         return Fit(
             head=head,
             train=features.train[:1].clone() if self.retrained and 0 < len(chosen) < self.n else features.train,
+            chosen=chosen,
+            downweight=downweight,
+            number=number,
             key=key,
             test=test.sum(0).to(torch.int16),
             validation=self._right(head, features.validation, self.task.validation.labels).sum(0).to(torch.int16),
@@ -164,12 +177,46 @@ class Runs:
         """Give what a head says of the n originals."""
         return fit.head.signals(fit.train[0], self.task.train.labels)
 
+    def influence(self, fit: Fit) -> Tensor:
+        """Give the influence of the n originals under a fit; the Hessian is over all of its rows, weighted."""
+        labels = self.task.train.labels
+        x, y, w = assemble(self._train(fit), labels, fit.chosen, downweight=fit.downweight)
+        if self.task.train.classes == 2:
+            found = logistic_influence(x, y, C=self.C, sample_weight=w, head=fit.head)
+        else:
+            from auglean.signals.influence import softmax_influence
+
+            p = torch.softmax(fit.head.logits(x), dim=1)
+            found = softmax_influence(x, y, probabilities=p, C=self.C, sample_weight=w)
+        return found.score[: self.n]
+
+    def _score(self, selector: Selector, fit: Fit) -> Tensor | None:
+        """Give the scores that depend on all rows of a fit, of which a selector sees the originals only."""
+        if isinstance(selector, Influence) and selector.C == self.C:
+            return self.influence(fit)
+        if isinstance(selector, Margin) and selector.of == "svm" and len(fit.chosen):
+            x, y, _ = assemble(self._train(fit), self.task.train.labels, fit.chosen, downweight=False)
+            return 1 / svm_margin(x, y, selector.C)[: self.n].clamp(min=1e-20)
+        return None
+
+    def _train(self, fit: Fit) -> Tensor:
+        """Give the features of originals and copies that a fit stands on; those of a retrained network may be gone."""
+        if len(fit.train) == self.task.copies.m + 1:
+            return fit.train
+        key, features = self._recent
+        return features if key == fit.key else self.represent(fit.chosen, fit.number).train
+
     def choose(self, selector: Selector, fit: Fit, k: int, number: int, *, after: int = 0) -> Tensor:
         """Ask a selector for k of the n sources, in order; what it draws after some budget is drawn afresh."""
         seed = derive(self.seed, "round", number, after)
         key = (selector, fit.key, k, seed)
         if key not in self._orders:
-            found = choose(self.signals(fit), self.task.train.labels, selector, budget=k, seed=seed)
+            signals, inner = self.signals(fit), getattr(selector, "inner", selector)
+            score = self._score(inner, fit)
+            if score is not None:  # passes as a loss to order by
+                signals, order = replace(signals, loss=score), MaxLoss(draw=inner.draw)
+                selector = order if inner is selector else replace(selector, inner=order)  # type: ignore[call-arg]
+            found = choose(signals, self.task.train.labels, selector, budget=k, seed=seed)
             self._orders[key] = found.indices
         return self._orders[key]
 
@@ -223,19 +270,14 @@ class Runs:
         return out
 
     def support_vectors(self) -> Tensor:
-        """Give the support vectors of a linear machine on the originals, its C chosen by 4-fold cross-validation.
+        """Give the support vectors of a linear machine on the originals, its C by cross-validation if it can be.
 
-        Adding the copies of these only is the method of virtual support vectors (Schölkopf, Burges & Vapnik 1996).
+        To add the copies of these alone is the method of virtual support vectors (Schölkopf, Burges & Vapnik 1996).
         """
-        from sklearn.model_selection import GridSearchCV, StratifiedKFold
-        from sklearn.svm import SVC
-
-        x, y = self.floor().train[0].double().numpy(), self.task.train.labels.numpy()
-        folds = StratifiedKFold(
-            min(4, int(self.task.train.counts.min())), shuffle=True, random_state=derive(self.seed, "folds") % 2**32
-        )
-        search = GridSearchCV(SVC(kernel="linear"), {"C": [0.01, 0.1, 1, 10, 100]}, cv=folds).fit(x, y)
-        return torch.from_numpy(search.best_estimator_.support_).long().sort().values
+        few = int(self.task.train.counts.min()) < 4
+        selector = SupportVectors(1.0 if few else "grid")
+        found = choose(self.signals(self.floor()), self.task.train.labels, selector, budget=self.n, seed=self.seed)
+        return found.indices[: int(found.how["support_vectors"])]
 
     def _order(self, arm: CurveArm, fit: Fit, number: int, *, after: int = 0) -> Tensor:
         return self.choose(arm.selector_at(self.n), fit, self.n, number, after=after)

@@ -1,4 +1,4 @@
-"""What a budget curve tells of scores and clusters, beside accuracies: before and after, extremes, how many clusters."""
+"""What a budget curve tells of scores and clusters, beside accuracies."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from torch import Tensor
 
 from auglean.progress import track
 from auglean.randomness import derive
-from auglean import signals as room
-from auglean.studies.curve_runs import Fit, Runs, assemble
+from auglean.studies.curve_runs import Fit, Runs
 
 #: Images of a contact sheet, at most.
 SHEET = 100
@@ -20,21 +19,11 @@ SHEET = 100
 _SILHOUETTE = 5000
 
 
-def scores_of(runs: Runs, fit: Fit, chosen: Tensor) -> dict[str, Tensor]:
-    """Give the scores of the originals under a fit. The Hessian of influence is over all of its rows, copies too.
-
-    Returns:
-        `influence`, `loss` and `margin`, each `(n,)`, float64.
-    """
+def scores_of(runs: Runs, fit: Fit) -> dict[str, Tensor]:
+    """Give `influence`, `loss` and `margin` of the originals under a fit, each `(n,)`, float64."""
     signals = runs.signals(fit)
-    x, y, w = assemble(fit.train, runs.task.train.labels, chosen, downweight=False)
-    if runs.task.train.classes == 2:
-        influence = room.logistic_influence(x, y, C=runs.C, sample_weight=w, head=fit.head).score
-    else:
-        p = torch.softmax(fit.head.logits(x), dim=1)
-        influence = room.softmax_influence(x, y, probabilities=p, C=runs.C, sample_weight=w).score
-    n = len(signals)
-    return {"influence": influence[:n].double(), "loss": signals.loss.double(), "margin": signals.margin.double()}
+    found = {"influence": runs.influence(fit), "loss": signals.loss, "margin": signals.margin}
+    return {name: score.double() for name, score in found.items()}
 
 
 def before_and_after(runs: Runs) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -46,9 +35,7 @@ def before_and_after(runs: Runs) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     from scipy.stats import spearmanr
 
-    nobody, all_of_them = torch.empty(0, dtype=torch.int64), torch.arange(runs.n)
-    before = scores_of(runs, runs.floor(), nobody)
-    after = scores_of(runs, runs.ceiling(), all_of_them)
+    before, after = scores_of(runs, runs.floor()), scores_of(runs, runs.ceiling())
     scores, sheets = {}, {}
     for name in before:
         rank = float(spearmanr(before[name].numpy(), after[name].numpy()).statistic)

@@ -1,8 +1,9 @@
-"""Statistics of a budget curve: paired over sources and rounds, the area under it, and a policy chosen by validation."""
+"""Statistics of a budget curve: paired over sources and rounds, areas, and a policy chosen by validation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -82,8 +83,8 @@ def area(budgets: Sequence[int], values: Sequence[Any]) -> Any:
     >>> area([0, 10, 20], [0.0, 1.0, 1.0])
     0.75
     """
-    widths = [right - left for left, right in zip(budgets, budgets[1:], strict=False)]
-    whole = sum(width * (a + b) / 2 for width, a, b in zip(widths, values, values[1:], strict=False))
+    widths = [right - left for left, right in pairwise(budgets)]
+    whole = sum(width * (a + b) / 2 for width, a, b in zip(widths, values[:-1], values[1:], strict=True))
     return whole / (budgets[-1] - budgets[0])
 
 
@@ -185,7 +186,10 @@ def summary(
             points.append(point)
         rounds = len(outs)
         known = [(b, which) for b in budgets if b for which in ("test", "validation")]
-        curves = {"test": [_each(floor["test"], copies, rounds)], "validation": [_each(floor["validation"], copies, rounds)]}
+        curves = {
+            "test": [_each(floor["test"], copies, rounds)],
+            "validation": [_each(floor["validation"], copies, rounds)],
+        }
         for b, which in known:
             curves[which].append(torch.tensor(accuracies(stacked[name, b, which], copies), dtype=torch.float64))
         at = [0, *(b for b in budgets if b)]

@@ -54,12 +54,10 @@ class Study:
         self.seconds["arms"] = time.perf_counter() - began
         began = time.perf_counter()
         references, floor = self._references(runs, rounds)
-        found = summary(
-            [arm.told() for arm in arms], outcomes, floor, self.task.copies.m + 1, seed=self.config["seed"]
-        )
+        found = summary([arm.told() for arm in arms], outcomes, floor, self.task.copies.m + 1, seed=self.config["seed"])
         scores, sheets = before_and_after(runs)
         clusters = self._sweep(runs, numbers)
-        ends = [references[name]["accuracy"]["mean"] for name in ("floor", "ceiling")]
+        floor_mean, ceiling_mean = (references[name]["accuracy"]["mean"] for name in ("floor", "ceiling"))
         self.seconds["statistics"] = time.perf_counter() - began
         self.seconds["total"] = sum(self.seconds.values())
         return {
@@ -69,7 +67,7 @@ class Study:
             "scores": scores,
             "sheets": sheets,
             "clusters": clusters,
-            "answer": answer(found, *ends, runs.n),
+            "answer": answer(found, floor_mean, ceiling_mean, runs.n),
             "fits": runs.fits,
             "seconds": self.seconds,
         }
