@@ -32,6 +32,11 @@ SCORES = {
     "tracin": "its squared gradient, summed over the checkpoints of training",
 }
 
+_MARGIN = (
+    "Here it is the margin itself, the probability of the likeliest class less that of the second: low is near the border, "
+    "where a margin arm has its highest score."
+)
+
 
 def write_curve(found: BudgetCurve, path: str | Path | None = None) -> Path:
     """Write the report of a budget curve: one HTML page that needs no other file and no network.
@@ -85,6 +90,7 @@ def render(found: BudgetCurve) -> str:
         figures=_figures(result),
         sheets=_sheets(found),
         limits=limits(result),
+        margin=_MARGIN,
         options=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
         BASELINE=BASELINE,
     )

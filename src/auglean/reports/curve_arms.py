@@ -46,14 +46,19 @@ def baseline(result: Result) -> Arm | None:
 
 
 def variants(result: Result, *, by_chance: bool) -> list[Panel]:
-    """Give a panel per score: its draws and their refinements, those by chance or those without."""
+    """Give a panel per score: its draws and their refinements, those by chance or those without.
+
+    A lone arm that stands beside those of other scores has no panel here.
+    """
+    told = [arm["name"] for panel in scores(result) for arm in panel.arms]
     draws = BY_CHANCE if by_chance else WITHOUT
     fit = [arm for arm in result["arms"] if arm["draw"] in draws and arm["clusters"] is None]
-    return [
-        panel
-        for score in dict.fromkeys(str(arm["score"]) for arm in fit)
-        for panel in _panels(score, result, [arm for arm in fit if arm["score"] == score])
-    ]
+    found = []
+    for score in dict.fromkeys(str(arm["score"]) for arm in fit):
+        own = [arm for arm in fit if arm["score"] == score]
+        if len(own) > 1 or own[0]["name"] not in told:
+            found += _panels(score, result, own)
+    return found
 
 
 def scores(result: Result) -> list[Panel]:
@@ -63,7 +68,11 @@ def scores(result: Result) -> list[Panel]:
         alike = [arm for arm in result["arms"] if arm["draw"] == draw and is_plain(arm)]
         if len(alike) > 1:
             # as the paper's figure has it, beside the margin its inverse
-            near = [arm for arm in result["arms"] if arm["name"] == "margin-inverse" and draw == "proportional"]
+            near = [
+                arm
+                for arm in result["arms"]
+                if arm["score"] == "margin" and arm["draw"] == "inverse" and is_plain(arm) and draw == "proportional"
+            ]
             found += _panels(title, result, [*alike, *near])
     return found
 
