@@ -56,8 +56,9 @@ def spectrum(points: Tensor) -> tuple[Tensor, Tensor]:
 def sample_k_dpp(log_values: Tensor, vectors: Tensor, k: int, g: torch.Generator) -> Tensor:
     """Draw a set S of k rows with probability in proportion to `det(L_S)`.
 
-    By Kulesza & Taskar 2012, algorithms 1 and 8: first k of the eigenvectors, by the elementary symmetric polynomials; then one row after another, each in proportion
-    to the squared length of what is left of it after the rows drawn before. O(r·k + n·k²) operations, n·k numbers.
+    By Kulesza & Taskar 2012, algorithms 1 and 8: first k of the eigenvectors, by the elementary symmetric polynomials;
+    then one row after another, each in proportion to the squared length of what is left of it after the rows drawn
+    before. O(r·k + n·k²) operations, n·k numbers.
 
     Args:
         log_values: Logarithms of the eigenvalues of L that are not 0, `(r,)`.

@@ -29,11 +29,11 @@ class SupportVectors(Selector):
     `y f`, the smallest over the pairs that its class is in, so that the most wrongly classified come first; the gain of
     a pick is minus its margin.
 
-    The budget rules: it chooses the k of smallest margin, support vectors before all others. `how["support_vectors"]` is
-    their number, the budget at which exactly they are chosen. A larger budget continues a smaller one.
+    The budget rules: it chooses the k of smallest margin, support vectors before all others. `how["support_vectors"]`
+    is their number, the budget at which exactly they are chosen. A larger budget continues a smaller one.
 
-    The cost is between n² and n³: for up to some 10,000 examples. The features are centred and scaled to a mean variance
-    of 1, so that C means the same for features of any scale.
+    The cost is between n² and n³: for up to some 10,000 examples. The features are centred and scaled to a mean
+    variance of 1, so that C means the same for features of any scale.
 
     Args:
         C: Price of a violated margin, over 0; or `"grid"`: of .01, .1, 1, 10 and 100 the one that classifies best in
@@ -70,8 +70,8 @@ def svm_margin(points: Tensor, labels: Tensor, C: float) -> Tensor:
     """Compute how far each example is from the boundary of a linear machine, in units of its decision function.
 
     `|f|` for two classes (Kuchnik & Smith 2019; not divided by ‖w‖); for more, the highest of the one-against-all
-    functions minus the second. Of scikit-learn's `LinearSVC` with squared hinge loss, solved in the primal, which is the
-    same whatever the order of the examples, and goes with n·d.
+    functions minus the second. Of scikit-learn's `LinearSVC` with squared hinge loss, solved in the primal, which is
+    the same whatever the order of the examples, and goes with n·d.
 
     Args:
         points: Features. Shape `(n, d)`.
@@ -104,8 +104,8 @@ def _prepared(points: Tensor, labels: Tensor) -> tuple[np.ndarray[Any, Any], np.
     y = labels.cpu().numpy()
     if len(np.unique(y)) < 2:
         raise InputError(
-            f"A support vector machine parts classes, but all {len(y)} examples are of class {int(y[0])}; give examples "
-            "of two classes or more."
+            f"A support vector machine parts classes, but all {len(y)} examples are of class {int(y[0])}; give "
+            "examples of two classes or more."
         )
     x = points.detach().double().cpu()
     x = x - x.mean(0)
@@ -127,7 +127,7 @@ def _best_C(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], g: torch.Generator
     values, sizes = np.unique(y, return_counts=True)
     if sizes.min() < _FOLDS:
         raise InputError(
-            f"Class {values[sizes.argmin()]} has {sizes.min()} examples, too few for {_FOLDS} folds; give C as a number."
+            f"Class {values[sizes.argmin()]} has {sizes.min()} examples, too few for {_FOLDS} folds; give C a number."
         )
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=int(torch.randint(2**31, (), generator=g)))
     search = GridSearchCV(SVC(kernel="linear", cache_size=500), {"C": list(GRID)}, cv=folds, refit=False).fit(x, y)
