@@ -195,7 +195,7 @@ class Runs:
         """Give the scores that depend on all rows of a fit, of which a selector sees the originals only."""
         if isinstance(selector, Influence) and selector.C == self.C:
             return self.influence(fit)
-        if isinstance(selector, Margin) and selector.of == "svm" and len(fit.chosen):
+        if isinstance(selector, Margin) and selector.of == "svm":
             x, y, _ = assemble(self._train(fit), self.task.train.labels, fit.chosen, downweight=False)
             return 1 / svm_margin(x, y, selector.C)[: self.n].clamp(min=1e-20)
         return None
