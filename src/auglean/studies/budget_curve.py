@@ -11,18 +11,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from auglean import networks
 from auglean.data import Splits, splits
 from auglean.errors import InputError
 from auglean.policies.copies import Copies
 from auglean.selection import Selector, count
-from auglean.studies.curve_features import given_network
+from auglean.studies.curve_features import given_network, left_over
 from auglean.studies.curve_policies import Policies, arms_of, names_of
 from auglean.studies.curve_scores import numbers_of_clusters
 from auglean.studies.curve_study import Study
 from auglean.studies.curve_task import Task, make_task
 from auglean.studies.folder import RunFolder, environment, fingerprint
 from auglean.studies.narration import Narrator
-from auglean.training import Recipe
+from auglean.training import Recipe, new_network
 from auglean.training.fitting import check_options
 
 #: The paper's budgets, of 1,000 sources.
@@ -167,13 +168,17 @@ def budget_curve(
     n = len(task.train)
     given = [budget for budget in BUDGETS if budget < n] + [n] if budgets is None else budgets
     ready = sorted({0 if budget == 0 else count(budget, n) for budget in given})
-    if not ready:
-        raise InputError("No budget was given; give at least one, such as 100.")
+    if not any(ready):
+        raise InputError("No budget was given but 0; give at least one, such as 100.")
     numbers = numbers_of_clusters(n) if sweep is True else [] if sweep is False else list(sweep)
     if not all(2 <= k <= n for k in numbers):
         raise InputError(f"The sweep was given {numbers} clusters; give numbers from 2 to {n}.")
     arms = arms_of(selectors, policies, score, clusters, n=n, C=C)
-    known = None if model is None else given_network(model)
+    known = None if model is None else given_network(model, task.train)
+    if known is None:
+        learns_from = task.train if retrain else left_over(task)
+        new = new_network(network, learns_from, seed)
+        networks.check(new, channels=learns_from.channels, classes=learns_from.classes, size=learns_from.size)
     recipe = recipe or Recipe()
     config = {
         **(origin or {"data": str(data) if isinstance(data, str | Path) else None}),

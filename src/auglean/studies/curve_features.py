@@ -67,21 +67,46 @@ def train_network(
     """Train the feature network on images that are none of the task's.
 
     Raises:
-        InputError: If there are no such images of one of the classes.
+        InputError: If none of a class are left.
     """
-    if task.rest is None:
-        raise InputError(
-            f"All {len(task.train)} training images are in the task, so none are left to train a feature network on; "
-            "give a smaller number of training images, or a trained network."
-        )
-    model = new_network(network, task.rest, seed)
-    fit(model, task.rest, steps=steps, seed=seed, recipe=recipe, device=device, **options)
+    rest = left_over(task)
+    model = new_network(network, rest, seed)
+    fit(model, rest, steps=steps, seed=seed, recipe=recipe, device=device, **options)
     return model
 
 
-def given_network(model: nn.Module | str | Path) -> nn.Module:
-    """Give a network, or read one that a run kept."""
-    return model if isinstance(model, nn.Module) else load_network(model)
+def left_over(task: Task) -> ImageSet:
+    """Give the training images that are not in the task, or raise `InputError` where it leaves none of a class."""
+    rest = task.rest
+    empty = [] if rest is None else [rest.class_names[k] for k in (rest.counts == 0).nonzero().flatten().tolist()]
+    if rest is None or empty:
+        which = f" of the class {empty[0]!r}" if empty else ""
+        raise InputError(
+            f"With {len(task.train)} training images in the task none{which} are left to train a feature network on; "
+            "give a smaller number of them, or a trained network."
+        )
+    return rest
+
+
+def given_network(model: nn.Module | str | Path, data: ImageSet) -> nn.Module:
+    """Give a network, or read one that a run kept.
+
+    Raises:
+        InputError: If it is none, or does not take such images.
+    """
+    network = model if isinstance(model, nn.Module) else load_network(model)
+    first = TensorDataset(data.images[:2], torch.zeros(len(data.images[:2]), dtype=torch.int64))
+    try:
+        collect(network, first)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        shape = "×".join(str(length) for length in data.images.shape[1:])
+        raise InputError(
+            f"The network cannot take images of {shape} ({str(error).splitlines()[0].rstrip('.')}); give one that was "
+            "trained on such images."
+        ) from error
+    return network
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from auglean.errors import InputError
 from auglean.randomness import derive
 from auglean.selection import Influence, Margin, MaxLoss, Selection, Selector, SupportVectors
+from auglean.selection.scores import Scored
 from auglean.selection.selectors import choose
 from auglean.selection.support import svm_margin
 from auglean.signals import LogisticHead, Signals, fit_logistic
@@ -194,7 +195,7 @@ class Runs:
         """Give the scores that depend on all rows of a fit, of which a selector sees the originals only."""
         if isinstance(selector, Influence) and selector.C == self.C:
             return self.influence(fit)
-        if isinstance(selector, Margin) and selector.of == "svm" and len(fit.chosen):
+        if isinstance(selector, Margin) and selector.of == "svm":
             x, y, _ = assemble(self._train(fit), self.task.train.labels, fit.chosen, downweight=False)
             return 1 / svm_margin(x, y, selector.C)[: self.n].clamp(min=1e-20)
         return None
@@ -212,8 +213,8 @@ class Runs:
         key = (selector, fit.key, k, seed)
         if key not in self._orders:
             signals, inner = self.signals(fit), getattr(selector, "inner", selector)
-            score = self._score(inner, fit)
-            if score is not None:  # passes as a loss to order by
+            score = self._score(inner, fit) if isinstance(inner, Scored) else None
+            if isinstance(inner, Scored) and score is not None:  # passes as a loss to order by
                 signals, order = replace(signals, loss=score), MaxLoss(draw=inner.draw)
                 selector = order if inner is selector else replace(selector, inner=order)  # type: ignore[call-arg]
             found = choose(signals, self.task.train.labels, selector, budget=k, seed=seed)

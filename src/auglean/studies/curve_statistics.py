@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from auglean.errors import InputError
 from auglean.randomness import generator
 from auglean.studies.statistics import RESAMPLES, interval, spread
 
@@ -157,10 +158,11 @@ def summary(
         copies: Images of each source, m + 1.
         seed: Fixes the bootstrap.
     """
+    common = {name: _common(outs) for name, outs in outcomes.items()}
     stacked = {
-        (arm["name"], budget, which): torch.stack([out[which][i] for out in outcomes[arm["name"]]])
-        for arm in arms
-        for i, budget in enumerate(outcomes[arm["name"]][0]["budgets"])
+        (name, budget, which): torch.stack([out[which][out["budgets"].index(budget)] for out in outs])
+        for name, outs in outcomes.items()
+        for budget in common[name]
         for which in ("test", "validation")
     }
     bootstrap = Bootstrap(floor["test"].shape[1], copies, seed=seed)
@@ -170,8 +172,8 @@ def summary(
     found, random = [], arms[0]["name"]
     for arm in arms:
         name, outs = arm["name"], outcomes[arm["name"]]
-        budgets, points = outs[0]["budgets"], []
-        for i, budget in enumerate(budgets):
+        budgets, points = common[name], []
+        for budget in budgets:
             key, against = (name, budget, "test"), (random, budget, "test")
             mine = accuracies(stacked[key], copies)
             point = {
@@ -180,8 +182,8 @@ def summary(
                 "validation": spread(accuracies(stacked[name, budget, "validation"], copies)),
                 "over_random": difference(mine, accuracies(stacked[against], copies), draws[key], draws[against]),
                 "interval": bounds(draws[key]),
-                "noisy_share": _mean([out["noisy"][i] for out in outs]),
-                "seconds": _mean([out["seconds"][i] for out in outs]),
+                "noisy_share": _mean([out["noisy"][out["budgets"].index(budget)] for out in outs]),
+                "seconds": _mean([out["seconds"][out["budgets"].index(budget)] for out in outs]),
             }
             points.append(point)
         rounds = len(outs)
@@ -203,14 +205,23 @@ def summary(
                 "area": {**spread(area(at, curves["test"]).tolist()), **bounds(resampled)},
                 "area_over_random": bounds(resampled - others),
                 "validation_area": float(area(at, curves["validation"]).mean()),
-                "skipped": outs[0]["skipped"],
-                "why_skipped": outs[0]["why"],
+                "skipped": sorted({budget for out in outs for budget in out["skipped"]}),
+                "why_skipped": next((out["why"] for out in outs if out["why"]), None),
             }
         )
     for arm in found:
         own = sum(arm["area"]["values"]) / arm["rounds"]
         reference = _random_area(found[0], [point["budget"] for point in arm["points"]], floor["test"], copies)
         arm["area_over_random"] = {"mean": own - reference, **arm["area_over_random"]}
+    return found
+
+
+def _common(outs: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Give the budgets that an arm could choose in every round, of which there must be some."""
+    found = [budget for budget in outs[0]["budgets"] if all(budget in out["budgets"] for out in outs)]
+    if not any(found):
+        refusal = next((out["why"] for out in outs if out["why"]), None)
+        raise InputError(refusal or "No budget was given but 0; give at least one, such as 100.")
     return found
 
 

@@ -61,7 +61,7 @@ class Study:
         self.seconds["statistics"] = time.perf_counter() - began
         self.seconds["total"] = sum(self.seconds.values())
         return {
-            "features": about,
+            "features": {**about, "seconds": self.seconds["features"]},
             "references": references,
             "arms": found,
             "scores": scores,
