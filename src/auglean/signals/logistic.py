@@ -111,6 +111,7 @@ def fit_logistic(
     (1.0, True)
     """
     check_inputs(features, labels, C, sample_weight)
+    check_labels(labels, features, classes or 1 << 31)
     count = int(labels.max()) + 1 if classes is None else classes
     if count < 2:
         raise InputError(f"All {len(labels)} labels are {int(labels[0])}; give examples of two classes or more.")
