@@ -38,7 +38,8 @@ def test_the_gradient_vanishes(seed, classes, C, d):
     assert gradient(head, x, y, w) < 1e-9
     near = fit_logistic(x[: classes + 90], y[: classes + 90], classes=classes, C=C)
     warm = fit_logistic(x, y, C=C, sample_weight=w, start=near, tol=1e-10)
-    torch.testing.assert_close(warm.logits(x), head.logits(x), rtol=1e-6, atol=1e-7)
+    # J is 1/C-convex in the weights, so that a gradient g leaves them within ‖g‖ C
+    torch.testing.assert_close(warm.logits(x), head.logits(x), rtol=0, atol=1e-7 * max(1, C))
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -89,7 +90,7 @@ def test_signals_of_a_head():
     [
         ({"labels": torch.zeros(120, dtype=torch.int64)}, "All 120 labels are 0"),
         ({"classes": 3}, "Class 2 of 3 has no example"),
-        ({"labels": torch.full((120,), -1)}, "labels are -1"),
+        ({"labels": torch.full((120,), -1)}, "Example 0 has label -1"),
         ({"classes": 2, "labels": torch.arange(120) % 3}, "Example 2 has label 2; give labels from 0 to 1"),
         ({"labels": torch.rand(120)}, "torch.float32"),
         ({"features": torch.full((120, 2), float("nan"))}, "Features of 120 of 120 examples are not finite"),

@@ -94,7 +94,8 @@ class Signals:
         return self._map(lambda tensor: tensor.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Signals:
-        return replace(self, **{name: change(tensor) for name, tensor in self.tensors.items()})
+        changed: dict[str, Any] = {name: change(tensor) for name, tensor in self.tensors.items()}
+        return replace(self, **changed)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to one safetensors file; a file that was there is replaced when the new one is whole."""

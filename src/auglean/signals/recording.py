@@ -217,8 +217,9 @@ class Recorder:
                 "the missing ones with Recorder.fill(model, data)."
             )
         own = {name: kept.to("cpu", copy=True) for name, kept in self._kept.items()}
-        past = {name: self._past[name].to("cpu", torch.float32, copy=True) for name in ("forgetting", "tracin")}
-        return Signals(own["loss"], own["margin"], own["residual"], own["feature"], own["prediction"], **past)
+        forgetting, tracin = (self._past[name].to("cpu", torch.float32, copy=True) for name in ("forgetting", "tracin"))
+        values: dict[str, Any] = {**own, "forgetting": forgetting, "tracin": tracin}
+        return Signals(**values)
 
     def staleness(self) -> Staleness:
         """Tell how many steps ago the examples were seen; a step that has just been taken is one step ago."""
