@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from selection_references import make_signals
 
-from auglean.selection import Clustered, Coreset, KCenter, MaxLoss, Random, select
+from auglean.selection import Clustered, Coreset, Influence, KCenter, Margin, MaxLoss, PerClass, Random, scores, select
 from auglean.selection.clustered import _shares, k_means
 
 INNER = [Random(), MaxLoss(), MaxLoss(draw="proportional"), Coreset(), KCenter()]
@@ -123,6 +123,15 @@ def test_shares_are_those_of_taking_turns(sizes, data):
     k = data.draw(st.integers(0, sum(sizes)))
     turns = [part for turn in range(6) for part, size in enumerate(sizes) if size > turn][:k]
     assert _shares(k, sizes) == [turns.count(part) for part in range(len(sizes))]
+
+
+@pytest.mark.parametrize("inner", [Influence(), Influence(draw="proportional"), Margin(of="svm")], ids=repr)
+@pytest.mark.parametrize("wrap", [lambda s: Clustered(4, s), PerClass], ids=["clustered", "per-class"])
+def test_scores_are_those_of_the_whole(inner, wrap):
+    # in a cluster alone, influence would have another Hessian, and a machine nothing to part
+    signals, labels = make_signals(40, seed=8)
+    chosen = select(signals, labels, wrap(inner), budget=12)
+    assert torch.equal(chosen.gains, scores(inner, signals, labels)[chosen.indices])
 
 
 def test_label_and_needs():

@@ -91,6 +91,7 @@ class KDPP(Selector):
             indices = torch.randperm(k, generator=g) if everything else sample_k_dpp(log_values, vectors, k, g)
             # the determinant of L_S is the product of the squared heights of its rows
             heights = torch.linalg.qr(points[indices.to(points.device)].T, mode="r").R.diagonal().square()
+            heights = torch.nn.functional.pad(heights, (0, k - len(heights)))  # of more rows than columns
             gains = heights.clamp(min=torch.finfo(heights.dtype).tiny).log().cpu()
             told = {"solver": "dual k-DPP", "guarantee": f"an exact draw, rank {rank}"}
         else:

@@ -31,7 +31,7 @@ def greedy_log_determinant(points: Tensor, k: int, *, tau: float = 1.0) -> tuple
     Returns:
         The picks in order `(k,)` int64, and what each added to the objective `(k,)` float64.
 
-    >>> points = torch.tensor([[1.0, 0], [1, 0.1], [0, 0.5]], dtype=torch.float64)
+    >>> points = torch.tensor([[1.0, 0], [1, 0.1], [0, 1]], dtype=torch.float64)
     >>> greedy_log_determinant(points, 2)[0].tolist()
     [1, 2]
     """

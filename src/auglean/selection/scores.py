@@ -13,7 +13,7 @@ from auglean.selection.selection import Selection
 from auglean.selection.selectors import Selector, equal_weights, features, finite
 from auglean.selection.support import svm_margin
 from auglean.signals import Signals
-from auglean.signals.influence import softmax_influence
+from auglean.signals.softmax_influence import softmax_influence
 
 Draw = Literal["top", "bottom", "proportional", "inverse", "softmax"]
 _DRAWS = ["top", "bottom", "proportional", "inverse", "softmax"]
@@ -181,7 +181,7 @@ class Influence(Scored):
         at = labels.to(residual.device)[:, None]
         one_hot = torch.zeros_like(residual).scatter_(1, at, 1.0)
         C = self.C / 2 if residual.shape[1] == 2 else self.C  # two vectors ±w/2 are penalised by half of one
-        found = softmax_influence(features(signals), labels, probabilities=residual + one_hot, C=C)
+        found = softmax_influence(features(signals), labels, probabilities=(residual + one_hot).clamp(min=0), C=C)
         return found.score
 
 
@@ -256,9 +256,7 @@ def _recorded(signals: Signals, name: str, what: str) -> Tensor:
     """Give an optional field of the signals."""
     values: Tensor | None = getattr(signals, name, None)
     if values is None:
-        raise InputError(
-            f"The signals hold no {what}; take them from the steps of training (auglean.signals.Recorder)."
-        )
+        raise InputError(f"The signals hold no {what}; take them from training, by auglean.signals.Recorder.")
     return values
 
 

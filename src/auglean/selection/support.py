@@ -56,7 +56,9 @@ class SupportVectors(Selector):
         assert signals is not None
         x, y = _prepared(features(signals), labels)
         C = _best_C(x, y, g) if self.C == "grid" else _positive(self.C)
-        machine = SVC(kernel="linear", C=C, decision_function_shape="ovo", tol=1e-6, cache_size=500).fit(x, y)
+        machine = SVC(
+            kernel="linear", C=C, decision_function_shape="ovo", tol=1e-6, cache_size=500, random_state=0
+        ).fit(x, y)
         margin = torch.from_numpy(_margins(machine, x, y))
         others = torch.ones(len(y), dtype=torch.bool)
         others[torch.from_numpy(machine.support_).long()] = False
@@ -91,7 +93,7 @@ def svm_margin(points: Tensor, labels: Tensor, C: float) -> Tensor:
     from sklearn.svm import LinearSVC
 
     x, y = _prepared(points, labels)
-    machine = LinearSVC(C=_positive(C), dual=False, tol=1e-8, max_iter=10_000).fit(x, y)
+    machine = LinearSVC(C=_positive(C), dual=False, tol=1e-8, max_iter=10_000, random_state=0).fit(x, y)
     found = torch.from_numpy(machine.decision_function(x))
     if found.ndim == 1:
         return found.abs()
@@ -130,7 +132,9 @@ def _best_C(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], g: torch.Generator
             f"Class {values[sizes.argmin()]} has {sizes.min()} examples, too few for {_FOLDS} folds; give C a number."
         )
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=int(torch.randint(2**31, (), generator=g)))
-    search = GridSearchCV(SVC(kernel="linear", cache_size=500), {"C": list(GRID)}, cv=folds, refit=False).fit(x, y)
+    search = GridSearchCV(
+        SVC(kernel="linear", cache_size=500, random_state=0), {"C": list(GRID)}, cv=folds, refit=False
+    ).fit(x, y)
     return float(search.best_params_["C"])
 
 
