@@ -449,7 +449,7 @@ def curve(
     The setting of Kuchnik & Smith (ICLR 2019): each training image has the same few copies; a policy chooses whose
     copies are added; a logistic head on features of a network is fitted, and judged on the test images and all of
     their copies. The network is trained first, on images that are not in the task. Prints a table and writes a run
-    folder with config.yaml, metrics.jsonl, result.json, selections/ and, where reports can, report.html.
+    folder with config.yaml, metrics.jsonl, result.json, selections/ and report.html.
 
     Args:
         data: As of `auglean compare`.
@@ -517,11 +517,12 @@ def curve(
             origin=origin,
             narrator=narrator,
         )
-    page = reports.write_curve(found) if hasattr(reports, "write_curve") else folder
+    page = reports.write_curve(found)
     if json:
         _print_json(found.result)
     else:
-        _print(repr(found))
+        _print(reports.curve_table(found.result))
+        _print(found.answer)
     _tell(f"Report: {page}")
 
 

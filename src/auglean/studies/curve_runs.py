@@ -19,8 +19,7 @@ from auglean.selection import Influence, Margin, MaxLoss, Selection, Selector, S
 from auglean.selection.scores import Scored
 from auglean.selection.selectors import choose
 from auglean.selection.support import svm_margin
-from auglean.signals import LogisticHead, Signals, fit_logistic
-from auglean.signals.influence import logistic_influence
+from auglean.signals import LogisticHead, Signals, fit_logistic, logistic_influence, softmax_influence
 from auglean.studies.curve_features import Represent
 from auglean.studies.curve_policies import CurveArm
 from auglean.studies.curve_task import Task
@@ -185,8 +184,6 @@ class Runs:
         if self.task.train.classes == 2:
             found = logistic_influence(x, y, C=self.C, sample_weight=w, head=fit.head)
         else:
-            from auglean.signals.influence import softmax_influence
-
             p = torch.softmax(fit.head.logits(x), dim=1)
             found = softmax_influence(x, y, probabilities=p, C=self.C, sample_weight=w)
         return found.score[: self.n]

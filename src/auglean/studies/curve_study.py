@@ -14,7 +14,8 @@ from auglean.studies.curve_features import Features, Retrained, extract, train_n
 from auglean.studies.curve_policies import CurveArm
 from auglean.studies.curve_runs import Fit, Runs, selection_of, unpack
 from auglean.studies.curve_scores import before_and_after, sweep_clusters
-from auglean.studies.curve_statistics import accuracies, answer, summary
+from auglean.studies.curve_statistics import accuracies
+from auglean.studies.curve_summary import answer, summary
 from auglean.studies.curve_task import Task
 from auglean.studies.folder import RunFolder
 from auglean.studies.narration import Narrator
@@ -161,7 +162,7 @@ class Study:
         for i, budget in enumerate(out["budgets"]):
             row = {"job": job, "step": budget, "arm": arm.label, "round": number, "budget": budget}
             for name, which in (("accuracy", "test"), ("validation", "validation")):
-                row[name] = accuracies(unpack(out[which][i])[None], copies)[0]
+                row[name] = float(accuracies(unpack(out[which][i])[None], copies))
             folder.log({**row, "noisy_share": out["noisy"][i]})
         for chosen in out["chosen"]:
             if chosen:
@@ -180,7 +181,7 @@ class Study:
             images = self.task.copies.m + 1
             counts = {which: torch.stack([getattr(fit, which) for fit in fits]) for which in ("test", "validation")}
             return {
-                name: spread(accuracies(counts[which], images))
+                name: spread(accuracies(counts[which], images).tolist())
                 for name, which in (("accuracy", "test"), ("validation", "validation"))
             }
 
