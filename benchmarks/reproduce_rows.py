@@ -117,15 +117,15 @@ def _curve(curve: dict[str, Any]) -> str:
     best = next(arm for arm in arms if arm["name"] == answer["best"])
     words = [f"{_percent(ends['floor']['accuracy'])} with no copies, {_percent(ends['ceiling']['accuracy'])} with all"]
     for arm in [arms[0], *([best] if best is not arms[0] else [])]:
-        point = next(point for point in arm["points"] if point["budget"] == answer["budget"])
-        over, chosen = point["over_random"], arm is best and arm is not arms[0]
-        words.append(
-            f"{arm['name']} at {answer['budget']} {_percent(point['accuracy'])}"
-            + f" ({_signed(over['mean'])} [{_signed(over['low'])}, {_signed(over['high'])}])" * chosen
-        )
-    others = [point["over_random"] for arm in arms[1:] for point in arm["points"]]
-    ahead, behind = sum(over["low"] > 0 for over in others), sum(over["high"] < 0 for over in others)
-    return "; ".join([*words, f"clearly over random in {ahead} and under it in {behind} of {len(others)} points"])
+        at = arm["budgets"].index(answer["budget"])
+        mean, low, high = (_signed(arm["over_random"][side][at]) for side in ("mean", "low", "high"))
+        against = f" ({mean} [{low}, {high}])" if arm is not arms[0] else ""
+        words.append(f"{arm['name']} at {answer['budget']} {_percent(arm['accuracy'][at])}{against}")
+    others = [arm["over_random"] for arm in arms[1:]]
+    ahead = sum(low > 0 for over in others for low in over["low"])
+    behind = sum(high < 0 for over in others for high in over["high"])
+    points = sum(len(arm["budgets"]) for arm in arms[1:])
+    return "; ".join([*words, f"clearly over random in {ahead} and under it in {behind} of {points} points"])
 
 
 def _sweep(curve: dict[str, Any]) -> str:
