@@ -323,13 +323,12 @@ def end_labels(ax: Axes, levels: Mapping[str, float], *, digits: int | None = No
     """
     bottom, top = ax.get_ylim()
     least = 0.075 * (top - bottom)
-    places: list[float] = []
+    groups: list[list[float]] = []  # of labels that push each other apart, each centred on its lines
     for level in sorted(levels.values()):
-        places.append(max(level, places[-1] + least) if places else level)
-    if places:
-        # centred on the lines as a group, so that the highest is not pushed alone
-        shift = sum(places) / len(places) - sum(levels.values()) / len(levels)
-        places = [place - shift for place in places]
+        groups.append([level])
+        while len(groups) > 1 and _spread(groups[-1], least)[0] - _spread(groups[-2], least)[-1] < least:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    places = [place for group in groups for place in _spread(group, least)]
     for (name, level), place in zip(sorted(levels.items(), key=lambda item: item[1]), places, strict=True):
         ax.annotate(
             name if digits is None else f"{name} {level:.{digits}f}%",
@@ -342,6 +341,16 @@ def end_labels(ax: Axes, levels: Mapping[str, float], *, digits: int | None = No
             fontsize=_SIZE,
             annotation_clip=False,
         )
+
+
+def _spread(levels: Sequence[float], least: float) -> list[float]:
+    """Give places at equal distances around the mean of some levels.
+
+    >>> _spread([1.0, 1.0, 4.0], 2.0)
+    [0.0, 2.0, 4.0]
+    """
+    middle = sum(levels) / len(levels)
+    return [middle + least * (i - (len(levels) - 1) / 2) for i in range(len(levels))]
 
 
 def _by_clusters(ax: Axes) -> Axes:
