@@ -36,7 +36,7 @@ from auglean.selection import (
 )
 from auglean.signals import Signals, collect
 from auglean.spectra import Spectrum, jacobian_spectrum
-from auglean.studies import Comparison, compare
+from auglean.studies import BudgetCurve, Comparison, budget_curve, compare
 from auglean.training import AugmentSampler, AugmentSubset, FitResult, Recipe, fit
 
 __version__ = _version("auglean")
@@ -47,6 +47,7 @@ __all__ = [
     "KDPP",
     "AugmentSampler",
     "AugmentSubset",
+    "BudgetCurve",
     "Clustered",
     "Comparison",
     "Coreset",
@@ -75,6 +76,7 @@ __all__ = [
     "SupportVectors",
     "TracIn",
     "as_policy",
+    "budget_curve",
     "collect",
     "compare",
     "data",

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 #: Options that hold lists, written with commas.
-_LISTS = ("--selectors", "--budgets", "--role")
+_LISTS = ("--selectors", "--budgets", "--role", "--classes", "--score", "--clusters")
 #: Options that are on when they are named.
-_FLAGS = ("--skip_corrupt", "--resume", "--json", "--spectrum")
+_FLAGS = ("--skip_corrupt", "--resume", "--json", "--spectrum", "--sweep", "--retrain")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "fit": commands.fit,
     "select": commands.select,
     "quantify": commands.quantify,
+    "curve": commands.curve,
 }
 
 

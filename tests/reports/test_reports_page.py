@@ -369,7 +369,7 @@ def test_short_training_is_named(tiny):
 
 
 def test_unknown_selectors_are_described_by_their_name():
-    assert describe("by-hand") == "chosen by by-hand"
+    assert describe("my-own") == "chosen by my-own"
     assert describe("random-each-epoch") != describe("random")
     assert describe("coreset(allocation=equal)") == f"{describe('coreset')}; with allocation=equal"
 

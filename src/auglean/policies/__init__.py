@@ -27,6 +27,7 @@ from auglean.policies.colour import (
     Sharpness,
     Solarize,
 )
+from auglean.policies.copies import Copies, copies_for, crop_copies, rotate_copies, translate_copies
 from auglean.policies.geometric import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Translate, warp
 from auglean.policies.parsing import as_given, parse
 
@@ -37,6 +38,7 @@ __all__ = [
     "Brightness",
     "Compose",
     "Contrast",
+    "Copies",
     "Cutout",
     "Equalize",
     "Flip",
@@ -57,8 +59,12 @@ __all__ = [
     "TrivialAugment",
     "as_given",
     "as_policy",
+    "copies_for",
+    "crop_copies",
     "mixture",
     "parse",
+    "rotate_copies",
     "sometimes",
+    "translate_copies",
     "warp",
 ]

@@ -1,7 +1,17 @@
 """Tables, plots, and one page in which a colleague can read what a comparison found."""
 
+from auglean.reports.curve import write_curve
+from auglean.reports.curve_tables import curve_table
 from auglean.reports.page import write
 from auglean.reports.spectrum import write_spectrum
 from auglean.reports.tables import comparison_table, markdown_table, speedup_table
 
-__all__ = ["comparison_table", "markdown_table", "speedup_table", "write", "write_spectrum"]
+__all__ = [
+    "comparison_table",
+    "curve_table",
+    "markdown_table",
+    "speedup_table",
+    "write",
+    "write_curve",
+    "write_spectrum",
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from auglean.reports.tables import MEASURES, budget_label, is_random, key, place, second_digits, several_roles
@@ -339,19 +340,26 @@ def figure(
 
 
 def legend(made: Figure, ax: Axes) -> None:
-    """Put one legend for the whole figure above it, with the lines of one of its axes."""
+    """Put one legend for the whole figure above it, with the lines of one of its axes, in as many rows as it needs."""
     handles, labels = ax.get_legend_handles_labels()
     made.legend(
         handles,
         labels,
         loc="outside upper left",
-        ncols=6,
+        ncols=next(n for n in range(6, 0, -1) if n == 1 or _columns_width(labels, n) < made.get_figwidth()),
         frameon=False,
         fontsize=_SIZE,
         labelcolor=INK,
         handlelength=2.6,
         columnspacing=1.6,
     )
+
+
+def _columns_width(labels: Sequence[str], columns: int) -> float:
+    """Estimate how wide a legend is that has so many columns, in inches."""
+    rows, longer = divmod(len(labels), columns)  # matplotlib fills the first ones with one more
+    cuts = [i * rows + min(i, longer) for i in range(columns + 1)]
+    return sum(0.68 + 0.07 * max(map(len, labels[i:j]), default=0) for i, j in pairwise(cuts))
 
 
 def svg(made: Figure, *, name: str, label: str) -> str:

@@ -1,14 +1,17 @@
 """Recipes that answer a question."""
 
+from auglean.studies.budget_curve import BudgetCurve, budget_curve
 from auglean.studies.comparing import Comparison, compare, default_policies
 from auglean.studies.label_noise import LabelNoise, label_noise, wrong_labels
 from auglean.studies.narration import Narrator
 from auglean.studies.single import fit_once
 
 __all__ = [
+    "BudgetCurve",
     "Comparison",
     "LabelNoise",
     "Narrator",
+    "budget_curve",
     "compare",
     "default_policies",
     "fit_once",

@@ -47,7 +47,7 @@ class RunFolder:
         check_folder(self.path, resume=resume)
         mark = self.path / "checkpoint" / "fingerprint"
         if resume:
-            found = {**ADDED, **read_config(self.path)}
+            found = {**{name: value for name, value in ADDED.items() if name in config}, **read_config(self.path)}
             differing = sorted(key for key in {*found, *config} if found.get(key) != config.get(key))
             if differing:
                 key = differing[0]

@@ -41,16 +41,16 @@ def resampled_accuracies(hits: Mapping[str, Tensor], *, seed: int = 0, resamples
     """
     seeds, images = next(iter(hits.values())).shape
     g = generator(seed, "bootstrap")
-    runs = _multinomial(resamples, seeds, g)
+    runs = multinomial(resamples, seeds, g)
     totals = {arm: [] for arm in hits}  # type: dict[str, list[Tensor]]
     for rows in torch.arange(resamples).split(200):
-        drawn = _multinomial(len(rows), images, g)
+        drawn = multinomial(len(rows), images, g)
         for arm, right in hits.items():
             totals[arm].append(((drawn @ right.double().T) * runs[rows]).sum(1))
     return {arm: torch.cat(parts) / (seeds * images) for arm, parts in totals.items()}
 
 
-def _multinomial(draws: int, n: int, g: torch.Generator) -> Tensor:
+def multinomial(draws: int, n: int, g: torch.Generator) -> Tensor:
     """Count how often each of n comes up in n draws with replacement. Shape `(draws, n)`, float64."""
     picks = torch.randint(n, (draws, n), generator=g)
     return torch.zeros(draws, n, dtype=torch.float64).scatter_add_(1, picks, torch.ones(draws, n, dtype=torch.float64))
