@@ -1,9 +1,10 @@
 """Quadratic forms `gᵀ H⁻¹ g` of the gradients `g = r ⊗ x̃` of a softmax layer: exact, and by EK-FAC.
 
 The Hessian of `Σ_i w_i ℓ_i + ‖W‖² / (2C)`, with one weight vector for each of K classes and free intercepts, is
-`H = Σ_i w_i (diag p_i − p_i p_iᵀ) ⊗ x̃_i x̃_iᵀ + ridge`. Both methods work in the eigenbasis of the features' covariance, about their
-mean, each direction scaled by its share of H. That changes no form, since the intercept takes up the shift and the ridge
-is the same in all directions; it separates the intercept, and leaves H so well conditioned that float32 suffices.
+`H = Σ_i w_i (diag p_i − p_i p_iᵀ) ⊗ x̃_i x̃_iᵀ + ridge`. Both methods work in the eigenbasis of the features'
+covariance, about their mean, each direction scaled by its share of H. That changes no form, since the intercept
+takes up the shift and the ridge is the same in all directions; it separates the intercept, and leaves H so well
+conditioned that float32 suffices.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class LastLayer:
         self.ridge = torch.cat([scale.square() / C, scale.new_zeros(1)])  # (d + 1,), the intercept's last
         self.turn = torch.zeros(d + 1, d + 1, dtype=torch.float64, device=features.device)
         self.turn[:d, :d] = (vectors * scale).T
-        self.turn[d, d] = max(self.curvature, torch.finfo(torch.float64).tiny) ** -0.5
+        # where the model is certain of all examples, nothing holds the intercepts: a floor keeps the forms finite
+        self.turn[d, d] = max(self.curvature, 1e-12 * float(weight.sum())) ** -0.5
         self.turn = self.turn.to(self.features)
 
     def _slices(self, rows: int) -> Iterator[slice]:
@@ -61,7 +63,7 @@ class LastLayer:
         return products(moved, self.turn)
 
     def ek_fac(self, residual: Tensor) -> Tensor:
-        """Approximate the forms in the Kronecker-factored eigenbasis (George et al. 2018, EK-FAC), with the true Fisher.
+        """Approximate the forms in the Kronecker-factored eigenbasis with the true Fisher (George et al. 2018).
 
         The bases are those of `S = Σ w (diag p − ppᵀ)` and of the covariance; `Λ_jk = Σ_i w_i Var_y[(Uᵀr)_j] (Vᵀx̃)_k²`,
         where y is drawn from p_i, is the diagonal of H in them. Exact where H is a Kronecker product.
@@ -82,18 +84,18 @@ class LastLayer:
         for rows in self._slices(_FORM_ROWS):
             torch.square(self._coordinates(rows), out=squares[rows])
             fisher += variance[rows].T @ squares[rows]
-        inverse = 1 / (fisher + self.ridge).clamp(min=torch.finfo(torch.float64).tiny)  # (K − 1, d + 1)
+        inverse = 1 / (fisher + self.ridge).clamp(min=torch.finfo(torch.float64).eps)  # (K − 1, d + 1)
         energy = (residual @ classes).square().to(squares)
-        inverse = inverse.clamp(max=torch.finfo(squares.dtype).max).to(squares)
-        return (energy * (squares @ inverse.T)).sum(1, dtype=torch.float64)
+        forms: Tensor = (energy * (squares @ inverse.T.to(squares))).sum(1, dtype=torch.float64)
+        return forms
 
     def exact(self, residual: Tensor) -> Tensor:
         """Give the forms, by the Cholesky factor of H.
 
         Rows of residuals sum to zero, so that the weights of one class can be held at 0 and H has K − 1 classes: with
-        the others' weights relative to it, the least ridge is `(δ_ab − 1/K) / C`. Its blocks are summed below the diagonal
-        only, as products of features times probabilities; the factor is inverted once, and the form of an example is
-        the squared length of `L⁻¹ g`.
+        the others' weights relative to it, the least ridge is `(δ_ab − 1/K) / C`. Its blocks are summed below the
+        diagonal only, as products of features times probabilities; the factor is inverted once, and the form of an
+        example is the squared length of `L⁻¹ g`.
 
         Args:
             residual: Shape `(n, K)`.
@@ -140,7 +142,8 @@ class LastLayer:
         hessian.diagonal().add_(floor * hessian.diagonal().max() + torch.finfo(torch.float64).tiny)
         root = torch.linalg.cholesky(hessian).to(self.features)
         del hessian
-        return torch.linalg.solve_triangular(root, torch.eye(len(root)).to(root), upper=False)
+        inverse: Tensor = torch.linalg.solve_triangular(root, torch.eye(len(root)).to(root), upper=False)
+        return inverse
 
 
 def exact_bytes(features: int, classes: int) -> int:
@@ -159,6 +162,4 @@ def products(rows: Tensor, others: Tensor) -> Tensor:
     return rows @ others.T
 
 
-_ONEDNN = (
-    getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None  # type: ignore[attr-defined]
-)
+_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None

@@ -111,6 +111,7 @@ def fit_logistic(
     (1.0, True)
     """
     check_inputs(features, labels, C, sample_weight)
+    check_labels(labels, features, classes or 1 << 31)
     count = int(labels.max()) + 1 if classes is None else classes
     if count < 2:
         raise InputError(f"All {len(labels)} labels are {int(labels[0])}; give examples of two classes or more.")
@@ -197,21 +198,23 @@ class _Problem:
 
     def solve(self, theta: Tensor, tol: float) -> Tensor:
         """Take Newton steps until the gradient is within the tolerance or at rounding."""
-        z, factor, least, patience = self.x @ theta, None, float("inf"), 0
+        z, factor, least, stalled = self.x @ theta, None, float("inf"), 0
         value = self.value(z, theta)
         for _ in range(_STEPS):
             p = self.probability(z)
             slope = self.x.T @ (self.w[:, None] * (p - self.truth)) + self.ridge * theta
             size = float(slope.abs().max())
-            patience = 0 if size < 0.5 * least else patience + 1
+            stalled = stalled if size > 0.5 * least else 0
             least = min(least, size)
-            if size <= tol or patience == 5:
+            if size <= tol or stalled == 20:
                 return theta
             if factor is None:
                 factor = self.factor(p)
             step, products = self.step(p, slope, factor, min(0.1, size / (1 + float(self.w.sum()))))
             factor = None if products > _STALE else factor
+            last = value
             theta, z, value, moved = self.search(theta, z, value, step, float((step * slope).sum()))
+            stalled += last - value <= 8 * torch.finfo(torch.float64).eps * abs(value)  # J is at rounding
             if not moved:
                 return theta
         return theta

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,11 @@ class Signals:
         prediction: Likeliest class. Shape `(N,)`, int64.
         seconds: Wall-clock time that it took to collect them.
         forward_passes: Examples that were sent through the network for it.
+        forgetting: How often training found the example wrong that it had found right the time before (Toneva et al.
+            2019); higher = augment first. Only from a `Recorder`. Shape `(N,)`, float32.
+        tracin: Self-influence of the last layer along training, `Σ_t lr_t ‖residual_t‖² (‖feature_t‖² + 1)` over the
+            steps that held the example (Pruthi et al. 2020, TracIn, with each of its steps as a checkpoint); higher =
+            augment first. Only from a `Recorder`. Shape `(N,)`, float32.
 
     >>> signals = Signals(torch.tensor([0.1, 2.0]), torch.tensor([0.8, 0.2]), torch.zeros(2, 3),
     ...                   torch.zeros(2, 4), torch.tensor([1, 0]))
@@ -46,21 +51,26 @@ class Signals:
     prediction: Tensor
     seconds: float = 0.0
     forward_passes: int = 0
+    forgetting: Tensor | None = None
+    tracin: Tensor | None = None
 
     def __post_init__(self) -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
         n, (k, d) = self.loss.numel(), (rows.shape[-1:].numel() for rows in (self.residual, self.feature))
-        if list(shapes.values()) != [(n,), (n,), (n, k), (n, d), (n,)]:
+        expected = {name: {"residual": (n, k), "feature": (n, d)}.get(name, (n,)) for name in shapes}
+        if shapes != expected:
             raise InputError(
                 f"Signals were given shapes {shapes}; expected loss, margin and prediction (N,), "
-                "residual (N, K) and feature (N, D)."
+                "residual (N, K) and feature (N, D), and (N,) of what training recorded."
             )
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The five tensors by name."""
-        return {"loss": self.loss, "margin": self.margin, "residual": self.residual,
-                "feature": self.feature, "prediction": self.prediction}  # fmt: skip
+        """The tensors by name: five, and those that training recorded."""
+        own = {"loss": self.loss, "margin": self.margin, "residual": self.residual,
+               "feature": self.feature, "prediction": self.prediction}  # fmt: skip
+        recorded = {"forgetting": self.forgetting, "tracin": self.tracin}
+        return own | {name: tensor for name, tensor in recorded.items() if tensor is not None}
 
     @property
     def classes(self) -> int:
@@ -84,15 +94,8 @@ class Signals:
         return self._map(lambda tensor: tensor.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Signals:
-        return Signals(
-            change(self.loss),
-            change(self.margin),
-            change(self.residual),
-            change(self.feature),
-            change(self.prediction),
-            self.seconds,
-            self.forward_passes,
-        )
+        changed: dict[str, Any] = {name: change(tensor) for name, tensor in self.tensors.items()}
+        return replace(self, **changed)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to one safetensors file; a file that was there is replaced when the new one is whole."""

@@ -44,6 +44,7 @@ class _Batch(NamedTuple):
     labels: Tensor  # (b,)
     feature: Tensor  # (b, D)
     step: int
+    lr: float
 
 
 class Recorder:
@@ -55,6 +56,9 @@ class Recorder:
     What it gives differs from what `collect` gives in three ways. An example's signals are as old as its last step
     (`staleness` tells how old). The network was in train mode: BatchNorm used the statistics of the batch, dropout
     was on. And the image was the one that was trained on, with its light augmentation.
+
+    It also keeps what a pass cannot know: how often an example was forgotten, and its self-influence along the steps
+    (`forgetting` and `tracin` of `Signals`).
 
     Memory: N · (K + D) floats, on the device of the logits unless they take more than a gigabyte.
 
@@ -87,6 +91,7 @@ class Recorder:
         self._seen = torch.full((count,), -1)  # the steps done when each example was last seen
         self._widths: tuple[int, int] | None = None  # K and D
         self._kept: dict[str, Tensor] = {}
+        self._past = _no_past(count)
         self._waiting: list[_Batch] = []
         self._calls = 0  # of the last linear layer in the forward pass that runs
         self._caught: Tensor | None = None  # its input, (B, D)
@@ -140,6 +145,7 @@ class Recorder:
         *,
         copy: Tensor | None = None,
         feature: Tensor | None = None,
+        lr: float = 1.0,
     ) -> None:
         """Keep the signals of a batch; call it once in each step, after the forward pass.
 
@@ -153,6 +159,7 @@ class Recorder:
             copy: Which copy of its example each image is, as in a `Plan`; only originals (0) are kept, since a network
                 says another thing of an augmented copy. By default all are. Shape `(B,)`.
             feature: Input of the last linear layer, where the recorder does not watch the model. Shape `(B, D)`.
+            lr: Learning rate of the step, by which it counts in `tracin`.
 
         Raises:
             InputError: If the lengths differ, a number or label is out of range, or the features are missing.
@@ -167,7 +174,7 @@ class Recorder:
         inner = feature if self.features and feature is not None else logits[:, :0]
         self._hold((logits.shape[1], inner.shape[1]))
         labels = labels.to(logits.device)
-        self._waiting.append(_Batch(ids[rows], logits[at], labels[at], inner[at.to(inner.device)], self.steps))
+        self._waiting.append(_Batch(ids[rows], logits[at], labels[at], inner[at.to(inner.device)], self.steps, lr))
         self.steps += 1
         self.recorded += len(rows)
         if len(self._waiting) == _AT_ONCE:
@@ -210,7 +217,9 @@ class Recorder:
                 "the missing ones with Recorder.fill(model, data)."
             )
         own = {name: kept.to("cpu", copy=True) for name, kept in self._kept.items()}
-        return Signals(own["loss"], own["margin"], own["residual"], own["feature"], own["prediction"])
+        forgetting, tracin = (self._past[name].to("cpu", torch.float32, copy=True) for name in ("forgetting", "tracin"))
+        values: dict[str, Any] = {**own, "forgetting": forgetting, "tracin": tracin}
+        return Signals(**values)
 
     def staleness(self) -> Staleness:
         """Tell how many steps ago the examples were seen; a step that has just been taken is one step ago."""
@@ -230,7 +239,7 @@ class Recorder:
     def state_dict(self) -> dict[str, Tensor]:
         """Give what `load_state_dict` needs to go on, as tensors."""
         self._work_out()
-        return {**self._kept, "seen": self._seen, "clock": torch.tensor([self.steps, self.recorded])}
+        return {**self._kept, **self._past, "seen": self._seen, "clock": torch.tensor([self.steps, self.recorded])}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on where `state_dict` was taken.
@@ -245,6 +254,7 @@ class Recorder:
         own = {name: tensor.clone() for name, tensor in state.items()}
         self.steps, self.recorded = own.pop("clock").tolist()
         self._seen = own.pop("seen")
+        self._past = {name: own.pop(name, fresh) for name, fresh in _no_past(self.count).items()}
         self._kept, self._waiting = own, []
         self._widths = (own["residual"].shape[1], own["feature"].shape[1]) if own else None
 
@@ -288,15 +298,32 @@ class Recorder:
         ids = torch.cat([batch.ids for batch in batches])
         seen = torch.cat([torch.full_like(batch.ids, batch.step) for batch in batches])
         feature = torch.cat([batch.feature for batch in batches])
-        rows = _last_of_each(ids)
-        at = rows.to(batches[0].logits.device)
-        logits = torch.cat([batch.logits for batch in batches])[at]
-        labels = torch.cat([batch.labels for batch in batches])[at]
+        logits = torch.cat([batch.logits for batch in batches])
+        labels = torch.cat([batch.labels for batch in batches])
         if logits.device.type == "mps":  # has no float64
             logits, labels = logits.cpu(), labels.cpu()
+        rates = torch.cat([torch.full((len(batch.ids),), batch.lr, dtype=torch.float64) for batch in batches])
         loss, margin, residual, prediction = measure(logits, labels)
-        found = {"loss": loss, "margin": margin, "residual": residual, "prediction": prediction}
+        size = feature.double().square().sum(1).to(loss) + 1
+        self._remember(ids, prediction == labels, residual.square().sum(1) * size * rates.to(loss))
+        rows = _last_of_each(ids)
+        at = rows.to(loss.device)
+        found = {"loss": loss[at], "margin": margin[at], "residual": residual[at], "prediction": prediction[at]}
         self._keep(ids[rows], {**found, "feature": feature[at.to(feature.device)]}, seen[rows])
+
+    def _remember(self, ids: Tensor, right: Tensor, influence: Tensor) -> None:
+        """Count who was forgotten, and add up the self-influence; rows are in the order of the steps."""
+        past = {name: tensor.to(right.device) for name, tensor in self._past.items()}
+        order = torch.argsort(ids, stable=True)
+        first = torch.ones(len(order), dtype=torch.bool)
+        first[1:] = ids[order][1:] != ids[order][:-1]  # else the row before tells how the example stood
+        rows, where = order.to(right.device), ids[order].to(right.device)
+        before = torch.where(first.to(right.device), past["right"][where], right[rows].roll(1))
+        past["forgetting"].index_add_(0, where, (before & ~right[rows]).double())
+        past["tracin"].index_add_(0, where, influence[rows])
+        last = first.roll(-1).to(right.device)
+        past["right"].index_copy_(0, where[last], right[rows][last])
+        self._past = past
 
     def _keep(self, ids: Tensor, found: Mapping[str, Tensor], seen: Tensor) -> None:
         widths = found["residual"].shape[1], found["feature"].shape[1]
@@ -309,6 +336,12 @@ class Recorder:
                 kept = torch.zeros(self.count, *value.shape[1:], dtype=dtype)
             self._kept[name] = kept.to(store).index_copy_(0, ids.to(store), value.to(store, kept.dtype))
         self._seen[ids] = seen
+
+
+def _no_past(count: int) -> dict[str, Tensor]:
+    """Give the history of examples that were never seen."""
+    numbers = {name: torch.zeros(count, dtype=torch.float64) for name in ("forgetting", "tracin")}
+    return {**numbers, "right": torch.zeros(count, dtype=torch.bool)}
 
 
 def _last_of_each(ids: Tensor) -> Tensor:

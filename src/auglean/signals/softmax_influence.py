@@ -36,7 +36,8 @@ def softmax_influence(
 
     Two classes have a weight vector each here, and one in `logistic_influence`, which gives the same with twice the C.
 
-    Cost: exact `2 K² n (d + 1)²` operations and `24 ((K − 1)(d + 1))²` bytes; EK-FAC `4 n d²` and a copy of the features.
+    Cost: exact `2 K² n (d + 1)²` operations and `24 ((K − 1)(d + 1))²` bytes; EK-FAC `4 n d²`, a copy of the
+    features.
 
     Args:
         features: Shape `(n, d)`. float64 is worked on in float64, anything else in float32, with sums in float64.

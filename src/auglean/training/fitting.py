@@ -385,7 +385,7 @@ class _Fit:
                 logits = self.model(x.to(self.dtype))
             if self.sampler.recorder is not None:
                 with self.clock("record"):
-                    self.sampler.recorder.record(batch.ids, logits, y, copy=batch.copy)
+                    self.sampler.recorder.record(batch.ids, logits, y, copy=batch.copy, lr=rate)
             loss = weighted_loss(logits.float(), y, weight)
             loss.backward()
             self.optimizer.step()
