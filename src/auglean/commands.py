@@ -67,8 +67,10 @@ def compare(
         weak: Light augmentation of every image in every arm. Default: none for grey, crop and flip for colour.
         network: cnn, mlp, lenet, convnet, resnet20, resnet32, resnet56, wrn-28-10, or timm:NAME.
         selectors: Comma-separated: max-loss, max-loss-proportional, max-loss-inverse, max-loss-per-class,
-            random-per-class, el2n, el2n-proportional, grand, grand-proportional, ccs, info-batch, herding, k-center,
-            gradient-matching, gradient-matching-per-batch, coreset, coreset-last-layer.
+            random-per-class, el2n, el2n-proportional, grand, grand-proportional, influence, influence-proportional,
+            influence-inverse, margin, margin-proportional, margin-inverse, forgetting, tracin, ccs, info-batch,
+            herding, k-center, gradient-matching, gradient-matching-per-batch, coreset, coreset-last-layer, k-dpp,
+            k-dpp-influence, k-dpp-loss, k-dpp-greedy, support-vectors.
         budgets: Comma-separated: fractions of the training images (0.1,0.3) or counts (100,300).
         role: Comma-separated: full+subset (all originals and copies of the chosen), subset+subset (the chosen and
             their copies), random+subset (random originals and copies of the chosen), subset (the chosen, weak only).

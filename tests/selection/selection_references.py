@@ -69,7 +69,7 @@ def largest_remainder(total: int, sizes: list[int], equal: bool) -> list[int]:
 
 
 def make_signals(n: int, *, classes: int = 3, dim: int = 4, seed: int = 0) -> tuple[Signals, torch.Tensor]:
-    """Signals of a random softmax model, and the labels."""
+    """Signals of a random softmax model, as a recorder fills them, and the labels."""
     g = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, classes, (n,), generator=g)
     logits = 2 * torch.randn(n, classes, generator=g)
@@ -82,6 +82,8 @@ def make_signals(n: int, *, classes: int = 3, dim: int = 4, seed: int = 0) -> tu
             residual=probability - torch.nn.functional.one_hot(labels, classes),
             feature=torch.randn(n, dim, generator=g),
             prediction=logits.argmax(1),
+            forgetting=torch.randperm(n, generator=g),
+            tracin=torch.rand(n, generator=g),
         ),
         labels,
     )

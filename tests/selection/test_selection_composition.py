@@ -14,9 +14,11 @@ from torch import distributed
 from auglean.errors import InputError
 from auglean.selection import (
     SELECTORS,
+    Clustered,
     Coreset,
     Herding,
     InBlocks,
+    Influence,
     KCenter,
     MaxLoss,
     PerClass,
@@ -173,11 +175,11 @@ class Fragile(Random):
         return super().choose(signals, labels, k, g)
 
 
-TOGETHER = (*SELECTORS.values(), InBlocks(Herding(), size=40), PerClass(KCenter()))
+TOGETHER = (*SELECTORS.values(), InBlocks(Herding(), size=40), PerClass(KCenter()), Clustered(6, Influence()))
 
 
 def choose_all():
-    signals, labels = make_signals(90, classes=5, seed=11)
+    signals, labels = make_signals(90, classes=5, dim=24, seed=11)
     return [select(signals, labels, selector, budget=21, seed=4) for selector in TOGETHER]
 
 

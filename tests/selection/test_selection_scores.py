@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from selection_references import gradients, make_signals, score_signals
 
-from auglean.selection import EL2N, GraNd, MaxLoss, PerClass, Random, select
+from auglean.selection import EL2N, GraNd, Influence, MaxLoss, PerClass, Random, scores, select
+from auglean.signals.influence import logistic_influence
+from auglean.signals.logistic import fit_logistic
+from auglean.signals.softmax_influence import softmax_influence
 
 # Random
 
@@ -126,3 +129,42 @@ def test_zeros_are_drawn_uniformly():
     for seed in range(1500):
         firsts[select(score_signals([0.0] * 4), labels, MaxLoss(draw="proportional"), budget=1, seed=seed).indices] += 1
     assert bool(((firsts - 375).abs() < 5 * math.sqrt(375 * 0.75)).all())
+
+
+# Influence
+
+
+def head_signals(classes, seed=0):
+    """Signals of a logistic head on its own features, at its optimum."""
+    g = torch.Generator().manual_seed(seed)
+    feature = torch.randn(80, 5, generator=g, dtype=torch.float64)
+    labels = (feature[:, :classes] + 0.7 * torch.randn(80, classes, generator=g, dtype=torch.float64)).argmax(1)
+    head = fit_logistic(feature, labels, classes=classes, C=2.0)
+    return head.signals(feature, labels), feature, labels, head
+
+
+def test_influence_of_two_classes_is_binary_influence():
+    signals, feature, labels, head = head_signals(2)
+    expected = logistic_influence(feature, labels, C=2.0, head=head).score
+    found = scores(Influence(C=2.0), signals, labels)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
+    chosen = select(signals, labels, Influence(C=2.0), budget=7)
+    assert chosen.indices.tolist() == expected.argsort(descending=True)[:7].tolist()
+
+
+def test_influence_of_three_classes_is_softmax_influence():
+    signals, feature, labels, head = head_signals(3)
+    probability = head.logits(feature).softmax(1)
+    expected = softmax_influence(feature, labels, probabilities=probability, C=2.0).score
+    torch.testing.assert_close(scores(Influence(C=2.0), signals, labels), expected, rtol=1e-3, atol=1e-8)
+
+
+# Recorded
+
+
+def test_forgetting_and_tracin_are_what_the_recorder_filled():
+    signals, labels = make_signals(30)
+    for name, values in (("forgetting", signals.forgetting), ("tracin", signals.tracin)):
+        chosen = select(signals, labels, name, budget=30)
+        assert chosen.indices.tolist() == values.argsort(descending=True, stable=True).tolist()
+        assert chosen.gains.tolist() == values.sort(descending=True).values.double().tolist()

@@ -103,11 +103,12 @@ def k_means(points: Tensor, clusters: int, *, seed: int) -> Tensor:
     from sklearn.cluster import KMeans
 
     points = points.detach().double().cpu()
-    kinds, kind = points.unique(dim=0, return_inverse=True)
-    if len(kinds) <= clusters:
-        return kind
-    found = KMeans(clusters, n_init=1, random_state=seed).fit(points.numpy()).labels_
-    return torch.from_numpy(found).long().unique(return_inverse=True)[1]
+    kinds, cluster = points.unique(dim=0, return_inverse=True)
+    if len(kinds) > clusters:
+        found = KMeans(clusters, n_init=1, random_state=seed).fit(points.numpy()).labels_
+        _, cluster = torch.from_numpy(found).long().unique(return_inverse=True)
+    numbers: Tensor = cluster
+    return numbers
 
 
 def _shares(k: int, sizes: list[int]) -> list[int]:

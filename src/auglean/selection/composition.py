@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from auglean.errors import InputError
 from auglean.processes import shared_map
 from auglean.selection.budgets import Allocation, allocate, members
+from auglean.selection.scores import MaxLoss, Scored, scores
 from auglean.selection.selection import Selection
 from auglean.selection.selectors import Selector
 from auglean.signals import Signals
@@ -140,10 +141,14 @@ class Composed(Selector):
         labels: Tensor,
         g: torch.Generator,
     ) -> Selection:
-        """Ask the inner selector for its share of each part, see `map_reduce`."""
+        """Ask the inner selector for its share of each part, see `map_reduce`; scores are those in the whole."""
+        inner = self.inner
+        if isinstance(inner, Scored) and signals is not None:
+            score = scores(inner, signals, labels).to(signals.loss.device)
+            inner, signals = MaxLoss(draw=inner.draw), replace(signals, loss=score)
 
         def choose_part(rows: Tensor, share: int, own: torch.Generator) -> Selection:
-            return self.inner.choose(None if signals is None else signals[rows], labels[rows], share, own)
+            return inner.choose(None if signals is None else signals[rows], labels[rows], share, own)
 
         return map_reduce(parts, shares, choose_part, total=len(labels), g=g)
 

@@ -82,14 +82,16 @@ class KDPP(Selector):
         elif self.method == "exact":
             log_values, vectors = spectrum(points)
             rank = len(log_values)
-            if k > rank:
+            if rank < k < len(points):
                 raise InputError(
                     f"The kernel has rank {rank}, so a k-DPP cannot draw {k} examples; ask for at most {rank}, or take "
                     'KDPP(method="greedy"), or draw in parts by PerClass(KDPP()) or Clustered(20, KDPP()).'
                 )
-            indices = sample_k_dpp(log_values, vectors, k, g)
+            everything = k == len(points)  # the only set of its size, whatever its volume
+            indices = torch.randperm(k, generator=g) if everything else sample_k_dpp(log_values, vectors, k, g)
             # the determinant of L_S is the product of the squared heights of its rows
             heights = torch.linalg.qr(points[indices.to(points.device)].T, mode="r").R.diagonal().square()
+            heights = torch.nn.functional.pad(heights, (0, k - len(heights)))  # of more rows than columns
             gains = heights.clamp(min=torch.finfo(heights.dtype).tiny).log().cpu()
             told = {"solver": "dual k-DPP", "guarantee": f"an exact draw, rank {rank}"}
         else:

@@ -17,8 +17,8 @@ def greedy_log_determinant(points: Tensor, k: int, *, tau: float = 1.0) -> tuple
     The gain of a row is `log(1 + q)`, where `q = φᵀM⁻¹φ`, `M = I/τ² + Φ_SᵀΦ_S`, is its ridge leverage. The objective is
     monotone and submodular, so greedy reaches at least 1 − 1/e of the best (Nemhauser, Wolsey & Fisher 1978). A pick j
     lowers every leverage by `(φ_iᵀa)²`, `a = M⁻¹φ_j / √(1 + q_j)`: n·d products that wait for memory. But leverages
-    only fall, so an old one is a bound (Minoux 1978): the candidates, whose leverages are highest, follow each pick; the
-    others catch up many picks at a time, by a product of matrices, when the best candidate may not be the best of all.
+    only fall, so an old one is a bound (Minoux 1978): the candidates, whose leverages are highest, follow each pick;
+    the others catch up many picks at a time, by a product of matrices, when the best candidate may not be best of all.
 
     The picks are those of plain greedy, ties to the lowest index (up to a relative 10⁻¹²). 2·n·d·k operations, and
     n·d numbers.
@@ -31,7 +31,7 @@ def greedy_log_determinant(points: Tensor, k: int, *, tau: float = 1.0) -> tuple
     Returns:
         The picks in order `(k,)` int64, and what each added to the objective `(k,)` float64.
 
-    >>> points = torch.tensor([[1.0, 0], [1, 0.1], [0, 0.5]], dtype=torch.float64)
+    >>> points = torch.tensor([[1.0, 0], [1, 0.1], [0, 1]], dtype=torch.float64)
     >>> greedy_log_determinant(points, 2)[0].tolist()
     [1, 2]
     """
@@ -75,7 +75,8 @@ def _candidates(leverage: Tensor) -> Tensor:
     """Give the rows of highest leverage, ascending, the first of equal highest ones among them. Shape `(m,)`."""
     m = min(len(leverage), max(256, len(leverage) // 64))
     first = _first_of_highest(leverage, float(leverage.max()))
-    return torch.cat([leverage.topk(m).indices, torch.tensor([first], device=leverage.device)]).unique()
+    rows: Tensor = torch.cat([leverage.topk(m).indices, torch.tensor([first], device=leverage.device)]).unique()
+    return rows
 
 
 def _first_of_highest(leverage: Tensor, highest: float) -> int:

@@ -19,7 +19,7 @@ def log_elementary(log_values: Tensor, k: int) -> Tensor:
     Returns:
         Shape `(k + 1, r + 1)`; −∞ where j is over m.
 
-    >>> log_elementary(torch.tensor([1.0, 2, 3], dtype=torch.float64).log(), 2)[:, -1].exp()
+    >>> log_elementary(torch.tensor([1.0, 2, 3], dtype=torch.float64).log(), 2)[:, -1].exp().round()
     tensor([ 1.,  6., 11.], dtype=torch.float64)
     """
     columns = [log_values.new_full((k + 1,), -torch.inf)]
@@ -44,7 +44,7 @@ def spectrum(points: Tensor) -> tuple[Tensor, Tensor]:
         Logarithms of the eigenvalues, ascending, `(r,)`, and the eigenvectors `(n, r)`, where r is the rank.
 
     >>> logs, vectors = spectrum(torch.tensor([[3.0], [4.0]], dtype=torch.float64))
-    >>> logs.exp(), vectors[:, 0].abs()
+    >>> logs.exp().round(), vectors[:, 0].abs()
     (tensor([25.], dtype=torch.float64), tensor([0.6000, 0.8000], dtype=torch.float64))
     """
     q, r = torch.linalg.qr(points)
@@ -56,8 +56,9 @@ def spectrum(points: Tensor) -> tuple[Tensor, Tensor]:
 def sample_k_dpp(log_values: Tensor, vectors: Tensor, k: int, g: torch.Generator) -> Tensor:
     """Draw a set S of k rows with probability in proportion to `det(L_S)`.
 
-    By Kulesza & Taskar 2012, algorithms 1 and 8: first k of the eigenvectors, by the elementary symmetric polynomials; then one row after another, each in proportion
-    to the squared length of what is left of it after the rows drawn before. O(r·k + n·k²) operations, n·k numbers.
+    By Kulesza & Taskar 2012, algorithms 1 and 8: first k of the eigenvectors, by the elementary symmetric polynomials;
+    then one row after another, each in proportion to the squared length of what is left of it after the rows drawn
+    before. O(r·k + n·k²) operations, n·k numbers.
 
     Args:
         log_values: Logarithms of the eigenvalues of L that are not 0, `(r,)`.

@@ -13,6 +13,7 @@ from auglean.selection.selection import Selection
 from auglean.selection.selectors import Selector, equal_weights, features, finite
 from auglean.selection.support import svm_margin
 from auglean.signals import Signals
+from auglean.signals.softmax_influence import softmax_influence
 
 Draw = Literal["top", "bottom", "proportional", "inverse", "softmax"]
 _DRAWS = ["top", "bottom", "proportional", "inverse", "softmax"]
@@ -54,9 +55,9 @@ class Scored(Selector):
     another, and do not change when the score is multiplied by a number, but for `"softmax"`.
 
     Args:
-        draw: `"top"`, the highest first, or `"bottom"`, the lowest first, with ties to the lowest index; or at random, in
-            proportion to the score (`"proportional"`: zeros come last, but they come), to its inverse (`"inverse"`:
-            zeros come first), or to its exponential (`"softmax"`).
+        draw: `"top"`, the highest first, or `"bottom"`, the lowest first, with ties to the lowest index; or at random,
+            in proportion to the score (`"proportional"`: zeros come last, but they come), to its inverse
+            (`"inverse"`: zeros come first), or to its exponential (`"softmax"`).
     """
 
     draw: Draw = "top"
@@ -89,15 +90,16 @@ def scores(policy: Scored, signals: Signals, labels: Tensor) -> Tensor:
     Raises:
         InputError: If the scores are not one number ≥ 0 for each example.
 
-    >>> signals = Signals(torch.tensor([0.5, 2]), torch.ones(2), torch.zeros(2, 2), torch.zeros(2, 1), torch.zeros(2).long())
-    >>> scores(MaxLoss(), signals, torch.tensor([0, 1])).tolist()
+    >>> labels = torch.tensor([0, 1])
+    >>> signals = Signals(torch.tensor([0.5, 2]), torch.ones(2), torch.zeros(2, 2), torch.zeros(2, 1), labels)
+    >>> scores(MaxLoss(), signals, labels).tolist()
     [0.5, 2.0]
     """
     score = policy._score(signals, labels.cpu())
     if score.shape != labels.shape:
         raise InputError(
-            f"The scores of {policy.name!r} have shape {tuple(score.shape)} for {len(labels)} examples; give one number "
-            "per example."
+            f"The scores of {policy.name!r} have shape {tuple(score.shape)} for {len(labels)} examples; give one "
+            "number per example."
         )
     score = finite(score, "scores").double().cpu()
     if len(score) and float(score.min()) < 0:
@@ -175,13 +177,12 @@ class Influence(Scored):
     name: ClassVar[str] = "influence"
 
     def _score(self, signals: Signals, labels: Tensor) -> Tensor:
-        from auglean.signals.influence import softmax_influence
-
         residual = finite(signals.residual, "residuals").double()
         at = labels.to(residual.device)[:, None]
         one_hot = torch.zeros_like(residual).scatter_(1, at, 1.0)
         C = self.C / 2 if residual.shape[1] == 2 else self.C  # two vectors ±w/2 are penalised by half of one
-        return softmax_influence(features(signals), labels, probabilities=residual + one_hot, C=C).score
+        found = softmax_influence(features(signals), labels, probabilities=(residual + one_hot).clamp(min=0), C=C)
+        return found.score
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,8 @@ class Margin(Scored):
     Args:
         draw: How the order is made of the score, see `Scored`.
         of: `"softmax"` or `"svm"`.
-        C: Inverse strength of the machine's penalty, over 0; the features are centred and scaled to a mean variance of 1.
+        C: Inverse strength of the machine's penalty, over 0; its features are centred and scaled to a mean variance
+            of 1.
     """
 
     of: Literal["softmax", "svm"] = "softmax"
@@ -254,9 +256,7 @@ def _recorded(signals: Signals, name: str, what: str) -> Tensor:
     """Give an optional field of the signals."""
     values: Tensor | None = getattr(signals, name, None)
     if values is None:
-        raise InputError(
-            f"The signals hold no {what}; take them from the steps of training (auglean.signals.Recorder)."
-        )
+        raise InputError(f"The signals hold no {what}; take them from training, by auglean.signals.Recorder.")
     return values
 
 

@@ -29,11 +29,11 @@ class SupportVectors(Selector):
     `y f`, the smallest over the pairs that its class is in, so that the most wrongly classified come first; the gain of
     a pick is minus its margin.
 
-    The budget rules: it chooses the k of smallest margin, support vectors before all others. `how["support_vectors"]` is
-    their number, the budget at which exactly they are chosen. A larger budget continues a smaller one.
+    The budget rules: it chooses the k of smallest margin, support vectors before all others. `how["support_vectors"]`
+    is their number, the budget at which exactly they are chosen. A larger budget continues a smaller one.
 
-    The cost is between n² and n³: for up to some 10,000 examples. The features are centred and scaled to a mean variance
-    of 1, so that C means the same for features of any scale.
+    The cost is between n² and n³: for up to some 10,000 examples. The features are centred and scaled to a mean
+    variance of 1, so that C means the same for features of any scale.
 
     Args:
         C: Price of a violated margin, over 0; or `"grid"`: of .01, .1, 1, 10 and 100 the one that classifies best in
@@ -56,7 +56,9 @@ class SupportVectors(Selector):
         assert signals is not None
         x, y = _prepared(features(signals), labels)
         C = _best_C(x, y, g) if self.C == "grid" else _positive(self.C)
-        machine = SVC(kernel="linear", C=C, decision_function_shape="ovo", tol=1e-6, cache_size=500).fit(x, y)
+        machine = SVC(
+            kernel="linear", C=C, decision_function_shape="ovo", tol=1e-6, cache_size=500, random_state=0
+        ).fit(x, y)
         margin = torch.from_numpy(_margins(machine, x, y))
         others = torch.ones(len(y), dtype=torch.bool)
         others[torch.from_numpy(machine.support_).long()] = False
@@ -70,8 +72,8 @@ def svm_margin(points: Tensor, labels: Tensor, C: float) -> Tensor:
     """Compute how far each example is from the boundary of a linear machine, in units of its decision function.
 
     `|f|` for two classes (Kuchnik & Smith 2019; not divided by ‖w‖); for more, the highest of the one-against-all
-    functions minus the second. Of scikit-learn's `LinearSVC` with squared hinge loss, solved in the primal, which is the
-    same whatever the order of the examples, and goes with n·d.
+    functions minus the second. Of scikit-learn's `LinearSVC` with squared hinge loss, solved in the primal, which is
+    the same whatever the order of the examples, and goes with n·d.
 
     Args:
         points: Features. Shape `(n, d)`.
@@ -91,7 +93,7 @@ def svm_margin(points: Tensor, labels: Tensor, C: float) -> Tensor:
     from sklearn.svm import LinearSVC
 
     x, y = _prepared(points, labels)
-    machine = LinearSVC(C=_positive(C), dual=False, tol=1e-8, max_iter=10_000).fit(x, y)
+    machine = LinearSVC(C=_positive(C), dual=False, tol=1e-8, max_iter=10_000, random_state=0).fit(x, y)
     found = torch.from_numpy(machine.decision_function(x))
     if found.ndim == 1:
         return found.abs()
@@ -104,8 +106,8 @@ def _prepared(points: Tensor, labels: Tensor) -> tuple[np.ndarray[Any, Any], np.
     y = labels.cpu().numpy()
     if len(np.unique(y)) < 2:
         raise InputError(
-            f"A support vector machine parts classes, but all {len(y)} examples are of class {int(y[0])}; give examples "
-            "of two classes or more."
+            f"A support vector machine parts classes, but all {len(y)} examples are of class {int(y[0])}; give "
+            "examples of two classes or more."
         )
     x = points.detach().double().cpu()
     x = x - x.mean(0)
@@ -127,10 +129,12 @@ def _best_C(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], g: torch.Generator
     values, sizes = np.unique(y, return_counts=True)
     if sizes.min() < _FOLDS:
         raise InputError(
-            f"Class {values[sizes.argmin()]} has {sizes.min()} examples, too few for {_FOLDS} folds; give C as a number."
+            f"Class {values[sizes.argmin()]} has {sizes.min()} examples, too few for {_FOLDS} folds; give C a number."
         )
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=int(torch.randint(2**31, (), generator=g)))
-    search = GridSearchCV(SVC(kernel="linear", cache_size=500), {"C": list(GRID)}, cv=folds, refit=False).fit(x, y)
+    search = GridSearchCV(
+        SVC(kernel="linear", cache_size=500, random_state=0), {"C": list(GRID)}, cv=folds, refit=False
+    ).fit(x, y)
     return float(search.best_params_["C"])
 
 
