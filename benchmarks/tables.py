@@ -17,11 +17,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from reproduce_rows import table as reproduce_2019
+
 from auglean.reports import markdown_table, speedup_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/comparing.md", "docs/facility-location.md", "docs/label-noise.md", "docs/weights.md")
+PAGES = (
+    "README.md",
+    "docs/comparing.md",
+    "docs/facility-location.md",
+    "docs/label-noise.md",
+    "docs/reproduce-2019.md",
+    "docs/weights.md",
+)
 
 
 def comparison(name: str) -> str:
@@ -163,7 +172,13 @@ _FIGURES = (("seconds", 3), ("megabytes", 0), ("L_ratio", 4), ("times_floor", 1)
 
 
 def section(name: str) -> str:
-    others = {"label_noise": label_noise, "selection": selection, "speedup": speedup, "weights": weights}
+    others = {
+        "label_noise": label_noise,
+        "reproduce-2019": reproduce_2019,
+        "selection": selection,
+        "speedup": speedup,
+        "weights": weights,
+    }
     return others[name]() if name in others else comparison(name)
 
 
@@ -171,7 +186,7 @@ def filled(text: str) -> str:
     def fill(match: re.Match[str]) -> str:
         return f"<!-- begin {match[1]} -->\n{section(match[1])}\n<!-- end {match[1]} -->"
 
-    return re.sub(r"<!-- begin (\w+) -->.*?<!-- end \1 -->", fill, text, flags=re.DOTALL)
+    return re.sub(r"<!-- begin ([\w-]+) -->.*?<!-- end \1 -->", fill, text, flags=re.DOTALL)
 
 
 def main() -> int:

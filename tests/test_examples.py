@@ -7,7 +7,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def test_every_example_has_a_test():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"own_loop", "own_selector"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"budget_curve", "own_loop", "own_selector"}
 
 
 def test_own_loop(capsys):
@@ -18,3 +18,9 @@ def test_own_loop(capsys):
 def test_own_selector():
     table = runpy.run_path(str(EXAMPLES / "own_selector.py"))["main"]()
     assert [arm["name"] for arm in table.arms] == ["weak", "full", "random", "random-each-epoch", "border"]
+
+
+def test_budget_curve(tmp_path):
+    found = runpy.run_path(str(EXAMPLES / "budget_curve.py"))["main"](str(tmp_path))
+    assert [arm["name"] for arm in found.arms] == ["random", "influence-proportional", "influence"]
+    assert "Which images" in (tmp_path / "report.html").read_text()

@@ -33,8 +33,8 @@ SCORES = {
 }
 
 _MARGIN = (
-    "Here it is the margin itself, the probability of the likeliest class less that of the second: low is near the border, "
-    "where a margin arm has its highest score."
+    "Here it is the margin itself, the probability of the likeliest class less that of the second: low is near the "
+    "border, where a margin arm has its highest score."
 )
 
 
