@@ -66,6 +66,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
+        self.trained_on: dict[str, int] = {}
         self.sets: Callable[[str], Splits] = cache(self._sets)
         self.network: Callable[[str], nn.Module] = cache(self._network)
 
@@ -81,6 +82,7 @@ class Bench:
             sets, classes=setting.classes, transform="translate", train=1000, validation=500, noise=0.0, seed=0
         )
         images = sets.train if self.options.seen else left_over(task)
+        self.trained_on[name] = len(images)
         model = new_network(setting.network, images, 0)
         al.fit(model, images, steps=setting.steps, seed=0, recipe=Recipe(batch_size=setting.batch_size))
         return model
@@ -200,6 +202,7 @@ def compact(found: BudgetCurve, bench: Bench) -> dict[str, Any]:
     if not features["retrained"]:
         setting = SETTINGS[next(name for name in SETTINGS if f"{name}-" in str(result["config"]["transform"]))]
         features |= {"network": setting.network, "steps": setting.steps, "disjoint": not bench.options.seen}
+        features["trained_on"] = bench.trained_on[setting.name]
     arms = []
     for arm in result["arms"]:
         points = arm["points"]
@@ -249,9 +252,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     bench = Bench(options)
-    for row in options.rows.split(","):
+    rows = options.rows.split(",")
+    for row in rows:
         if row not in ROWS:
             parser.error(f"there is no row {row!r}; known are {', '.join(ROWS)}")
+    for row in rows:
         began, curves = time.perf_counter(), {}
         for name, found in ROWS[row](bench):
             print(f"row {row}, {name}\n{found!r}\n", flush=True)
