@@ -31,7 +31,7 @@ from auglean.selection import KDPP, Influence, Margin, MaxLoss
 from auglean.studies import BudgetCurve, Narrator
 from auglean.studies.curve_features import left_over
 from auglean.studies.curve_task import make_task
-from auglean.training import Recipe, new_network
+from auglean.training import Recipe, load_network, new_network, save_network
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "reproduce-2019"
@@ -66,6 +66,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
+        self.trained_on: dict[str, int] = {}
         self.sets: Callable[[str], Splits] = cache(self._sets)
         self.network: Callable[[str], nn.Module] = cache(self._network)
 
@@ -81,8 +82,16 @@ class Bench:
             sets, classes=setting.classes, transform="translate", train=1000, validation=500, noise=0.0, seed=0
         )
         images = sets.train if self.options.seen else left_over(task)
+        self.trained_on[name] = len(images)
+        folder = self.options.networks
+        kept = None if folder is None else folder / f"{name}{'-seen' if self.options.seen else ''}.safetensors"
+        if kept is not None and kept.exists():
+            return load_network(kept)
         model = new_network(setting.network, images, 0)
         al.fit(model, images, steps=setting.steps, seed=0, recipe=Recipe(batch_size=setting.batch_size))
+        if kept is not None:
+            about = {"network": setting.network, "channels": images.channels, "size": images.size}
+            save_network(kept, model, {**about, "classes": images.classes})
         return model
 
     def curve(self, name: str, transform: str, **options: Any) -> BudgetCurve:
@@ -200,6 +209,7 @@ def compact(found: BudgetCurve, bench: Bench) -> dict[str, Any]:
     if not features["retrained"]:
         setting = SETTINGS[next(name for name in SETTINGS if f"{name}-" in str(result["config"]["transform"]))]
         features |= {"network": setting.network, "steps": setting.steps, "disjoint": not bench.options.seen}
+        features["trained_on"] = bench.trained_on[setting.name]
     arms = []
     for arm in result["arms"]:
         points = arm["points"]
@@ -246,12 +256,15 @@ def main() -> None:
     parser.add_argument("--cifar10", type=Path, default=shared / "cifar10")
     parser.add_argument("--norb", type=Path, default=None)
     parser.add_argument("--seen", action="store_true", help="the feature network sees the task's training images too")
+    parser.add_argument("--networks", type=Path, default=None, help="folder to keep trained feature networks in")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     bench = Bench(options)
-    for row in options.rows.split(","):
+    rows = options.rows.split(",")
+    for row in rows:
         if row not in ROWS:
             parser.error(f"there is no row {row!r}; known are {', '.join(ROWS)}")
+    for row in rows:
         began, curves = time.perf_counter(), {}
         for name, found in ROWS[row](bench):
             print(f"row {row}, {name}\n{found!r}\n", flush=True)

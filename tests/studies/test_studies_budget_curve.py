@@ -147,7 +147,8 @@ def test_a_retrained_network_has_equal_steps_and_is_trained_on_the_chosen():
 def test_arms_with_other_selectors():
     options = {**QUICK, "selectors": [KDPP(), MaxLoss("proportional"), "k-center"], "clusters": [4, "budget"]}
     arms = {arm["name"]: arm for arm in budget_curve("digits", **options).arms}
-    assert arms["k-dpp"]["skipped"] == [100]
+    assert [point["budget"] for point in arms["k-dpp"]["points"]] == [5, 30, 100]
+    assert arms["k-dpp"]["points"][2]["accuracy"]["mean"] == arms["random"]["points"][2]["accuracy"]["mean"]
     assert [arms[name]["clusters"] for name in ("max-loss-proportional-clusters-4", "random-clusters-budget")] == [
         4,
         "budget",
