@@ -208,15 +208,20 @@ def _few(points: PointSet, cells: list[Tensor], k: int, storage: Storage, worksp
     )
 
 
+def looked_at(n: int, k: int, dimension: int, cells: int) -> int:
+    """Give the cells that pruning looks for other picks in, for each cell: all of them where that is affordable."""
+    return cells if n * (1 + _TOO_MANY) * k * dimension <= _AFFORDABLE else min(cells, 1 + _NEAR_CELLS)
+
+
 def _pruned(points: PointSet, solved: list[_Cell], firsts: list[int], k: int) -> Chosen:
     """Drop the picks whose points others serve almost as well, until k are left."""
     candidates = torch.cat([cell.order(first) for cell, first in zip(solved, firsts, strict=True)])
     gains = torch.cat([cell.gains[:first] for cell, first in zip(solved, firsts, strict=True)])
     numbers = torch.arange(len(candidates)).split(firsts)
     device = points.device
-    affordable = len(points) * len(candidates) * points.dimension <= _AFFORDABLE
     seats = points[torch.stack([cell.order(1)[0] for cell in solved]).to(device)]  # the first pick of each cell
-    near_cells = seats.to(seats).argsort(dim=1, stable=True).cpu()[:, : len(solved) if affordable else 1 + _NEAR_CELLS]
+    many = looked_at(len(points), k, points.dimension, len(solved))
+    near_cells = seats.to(seats).argsort(dim=1, stable=True).cpu()[:, :many]
 
     def neighbours(c: int) -> tuple[Tensor, Tensor]:
         among = torch.cat([numbers[other] for other in near_cells[c].sort().values.tolist()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 import torch
 
 from auglean.errors import InputError
+from auglean.products import inner_products
+from auglean.selection.cells import looked_at
 from auglean.selection.matrices import TYPES, Storage
 
 Solver = Literal["auto", "decremental", "lazy", "naive", "stochastic", "cells", "cells+prune"]
@@ -60,11 +63,12 @@ class Plan:
 
     def seconds(self, n: int, k: int, dimension: int) -> float:
         """Estimate the seconds on this machine, from the speed of a small matrix product."""
-        rate = _rate(dimension)
-        pairs = n * (self.cell or n) / 2
-        pruning = 0.5 * n * k if self.solver == "cells+prune" else 0
+        product, cells = 2 * dimension / _rate(dimension), math.ceil(n / (self.cell or n))
         # beside the products: tiles, sweeps and, in cells, the splits and many small steps
-        return pairs * (2 * dimension / rate + (4.5e-8 if self.cell else 1.5e-8)) + pruning * 2 * dimension / rate
+        found = n * (self.cell or n) / 2 * (product + (1.5e-8 if self.cell else 0.8e-8))
+        if self.solver == "cells+prune":
+            found += n * 1.2 * k * looked_at(n, k, dimension, cells) / cells * (product + 2e-9)
+        return found
 
     def tell(self, n: int, k: int, dimension: int) -> None:
         """Say what is coming, on stderr, where it takes more than a few seconds."""
@@ -162,10 +166,11 @@ def _cells_bytes(n: int, size: int, dimension: int) -> int:
 def _rate(dimension: int) -> float:
     """Measure the multiplications and additions per second of a small matrix product."""
     block = torch.ones(512, max(1, min(dimension, 512)))
+    inner_products(block, block)  # the first one takes longer
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
-        block @ block.T
+        inner_products(block, block)
         best = min(best, time.perf_counter() - start)
     return float(2 * block.shape[0] ** 2 * block.shape[1] / best)
 
