@@ -21,7 +21,9 @@ def curve():
         "digits", selectors="max-loss", network="mlp", steps=20, budgets=[5, 20], rounds=1, transform="mnist-translate",
         sweep=[2, 5],
     )  # fmt: skip
-    return reproduce_2019.compact(found, SimpleNamespace(options=SimpleNamespace(seen=False)))
+    return reproduce_2019.compact(
+        found, SimpleNamespace(options=SimpleNamespace(seen=False), trained_on={"mnist": 1000})
+    )
 
 
 def line(number):
