@@ -69,6 +69,7 @@ def decremental(matrix: CostMatrix, k: int, *, floor: float = -math.inf, mass: T
         gain = n * matrix.largest - matrix.sums
     else:
         gain = float(mass.sum()) * matrix.largest - _weighted_sums(values, mass)
+    single = gain.numpy() if gain.device.type == "cpu" else gain  # the same numbers, of which one is read faster
     at_once = min(n, max(1, _CHUNK_BYTES // (values.element_size() * n)))
     chunk = torch.empty((at_once, n), dtype=bits.dtype, device=values.device)
     order: list[int] = []
@@ -76,8 +77,8 @@ def decremental(matrix: CostMatrix, k: int, *, floor: float = -math.inf, mass: T
     # one buffer, since a list of tensors scatters the heap
     log, reached = torch.empty(4 * n, dtype=torch.int64, device=values.device), [0]
     while len(order) < k:
-        j = int(gain.argmax())
-        best = float(gain[j])
+        j = int(single.argmax())
+        best = float(single[j])
         if order and best < floor:
             break
         order.append(j)
@@ -97,9 +98,9 @@ def decremental(matrix: CostMatrix, k: int, *, floor: float = -math.inf, mass: T
             torch.minimum(clipped, old.unsqueeze(1), out=clipped)
             kept = clipped.view(torch.float16).float() if half else clipped
             gain += kept.sum(0, dtype=torch.float64) if mass is None else mass[rows] @ kept.double()
-        gain -= gain[j].clone()  # Σ old, exactly: what was picked has nothing left to gain
+        gain -= float(single[j])  # Σ old, exactly: what was picked has nothing left to gain
         torch.minimum(nearest, column, out=nearest)
-        gain[j] = -math.inf
+        single[j] = -math.inf
     return _picks(order, gains, log[: reached[-1]], reached)
 
 
