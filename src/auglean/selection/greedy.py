@@ -71,7 +71,9 @@ def decremental(matrix: CostMatrix, k: int, *, floor: float = -math.inf, mass: T
         gain = float(mass.sum()) * matrix.largest - _weighted_sums(values, mass)
     single = gain.numpy() if gain.device.type == "cpu" else gain  # the same numbers, of which one is read faster
     at_once = min(n, max(1, _CHUNK_BYTES // (values.element_size() * n)))
+    # buffers of their own, since fresh memory for each chunk costs as much as the arithmetic
     chunk = torch.empty((at_once, n), dtype=bits.dtype, device=values.device)
+    exact = torch.empty((at_once, n), dtype=torch.float64, device=values.device)
     order: list[int] = []
     gains: list[float] = []
     # one buffer, since a list of tensors scatters the heap
@@ -96,8 +98,8 @@ def decremental(matrix: CostMatrix, k: int, *, floor: float = -math.inf, mass: T
             clipped = torch.index_select(bits, 0, rows, out=chunk[: rows.numel()])
             torch.maximum(clipped, new.unsqueeze(1), out=clipped)
             torch.minimum(clipped, old.unsqueeze(1), out=clipped)
-            kept = clipped.view(torch.float16).float() if half else clipped
-            gain += kept.sum(0, dtype=torch.float64) if mass is None else mass[rows] @ kept.double()
+            kept = exact[: rows.numel()].copy_(clipped.view(values.dtype))
+            gain += kept.sum(0) if mass is None else mass[rows] @ kept
         gain -= float(single[j])  # Σ old, exactly: what was picked has nothing left to gain
         torch.minimum(nearest, column, out=nearest)
         single[j] = -math.inf
