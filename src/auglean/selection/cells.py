@@ -25,6 +25,9 @@ from auglean.selection.matrices import CostMatrix, Storage, Workspace
 #: Points that the direction of a split is found from, and steps of the power method.
 _SAMPLE, _POWER_STEPS = 5000, 8
 
+#: Coordinates that are taken out together.
+_NUMBERS = 1 << 22
+
 #: A cell takes up to so many times its share at first; the few that need more are solved again.
 _AHEAD = 3.0
 
@@ -121,14 +124,14 @@ def split(points: PointSet, size: int, g: torch.Generator) -> list[Tensor]:
 
 
 def _halves(points: PointSet, rows: Tensor, g: torch.Generator) -> list[Tensor]:
-    device = points.device
-    sample = points[rows[torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()].to(device)]
+    device, most = points.device, _at_once(points)
+    sample = points[rows[torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE, most)).long()].to(device)]
     coefficients = torch.randn(len(sample), generator=g, dtype=torch.float64).to(device, sample.squares.dtype)
     for _ in range(_POWER_STEPS):
         coefficients = coefficients - coefficients.mean()  # about the mean of the sample
         direction = sample.combine(coefficients / coefficients.norm().clamp(min=1e-30))
         coefficients = sample.project(direction)
-    along = torch.cat([points[part.to(device)].project(direction) for part in rows.split(16384)]).cpu()
+    along = torch.cat([points[part.to(device)].project(direction) for part in rows.split(min(16384, most))]).cpu()
     order = torch.argsort(along, stable=True)
     middle = len(rows) // 2
     return [rows[order[:middle]].sort().values, rows[order[middle:]].sort().values]
@@ -225,12 +228,8 @@ def _pruned(points: PointSet, solved: list[_Cell], firsts: list[int], k: int) ->
 
     def neighbours(c: int) -> tuple[Tensor, Tensor]:
         among = torch.cat([numbers[other] for other in near_cells[c].sort().values.tolist()])
-        others, few = points[candidates[among].to(device)], min(_NEIGHBOURS, len(among))
-        found = []
-        for rows in solved[c].rows.split(max(1, _BLOCK // len(among))):
-            distance, place = points[rows.to(device)].to(others).topk(few, dim=1, largest=False)
-            found.append((distance.cpu(), among[place.cpu()]))
-        return torch.cat([distance for distance, _ in found]), torch.cat([which for _, which in found])
+        distance, place = _nearest(points, solved[c].rows, candidates[among], _NEIGHBOURS)
+        return distance, among[place]
 
     jobs = list(track(range(len(solved)), "pruning"))
     lists = shared_map(neighbours, jobs, sizes=[len(cell.rows) for cell in solved])
@@ -249,14 +248,34 @@ def _pruned(points: PointSet, solved: list[_Cell], firsts: list[int], k: int) ->
     lost = (~alive.any(1)).nonzero().squeeze(1)
     if len(lost):
         left = kept.nonzero().squeeze(1)
-        others = points[candidates[left].to(device)]
-        for rows in lost.split(1024):
-            far, place = points[rows.to(device)].to(others).min(1)
-            owner[rows], served[rows] = left[place.cpu()], far.cpu().double()
+        far, place = _nearest(points, lost, candidates[left], 1)
+        owner[lost], served[lost] = left[place[:, 0]], far[:, 0].double()
     ranking = torch.argsort(torch.where(kept, gains, -math.inf), descending=True, stable=True)[:k]
     place = torch.empty(len(candidates), dtype=torch.int64)
     place[ranking] = torch.arange(k)
     return Chosen(candidates[ranking], gains[ranking], place[owner], float(served.sum()), len(solved))
+
+
+def _nearest(points: PointSet, rows: Tensor, others: Tensor, few: int) -> tuple[Tensor, Tensor]:
+    """Give the distances of some points to the nearest few of others, ascending, and where those are among the others.
+
+    Returns:
+        Shapes `(rows, few)`, or fewer where the others are fewer.
+    """
+    device, most = points.device, _at_once(points)
+    near, which = [], []
+    for places in torch.arange(len(others)).split(most):
+        part = points[others[places].to(device)]
+        blocks = rows.split(max(1, min(most, _BLOCK // len(part))))
+        found = [points[block.to(device)].to(part).topk(min(few, len(part)), largest=False) for block in blocks]
+        near.append(torch.cat([distance for distance, _ in found]).cpu())
+        which.append(places[torch.cat([place for _, place in found]).cpu()])
+    distance, order = torch.cat(near, 1).sort(dim=1, stable=True)
+    return distance[:, :few], torch.cat(which, 1).gather(1, order[:, :few])
+
+
+def _at_once(points: PointSet) -> int:
+    return max(1, _NUMBERS // max(1, points.dimension))
 
 
 def drop(distance: Tensor, which: Tensor, count: int, candidates: int) -> Tensor:

@@ -31,8 +31,9 @@ _FEW_DIMENSIONS = 16
 #: Numbers that are looked at together where all points, or all near pairs, have to be looked at.
 _NUMBERS = 1 << 19
 
-#: Magnitudes whose squares are far from the ends of float32, also for the least distances that count.
-_TAME = 2.0**-16, 2.0**16
+#: Coordinates, and factors, whose largest is between this and its inverse are left as they are: squared distances are
+#: far from the ends of float32 then, also the least that count.
+_TAME, _TAME_FACTORS = 2.0**32, 2.0**16
 
 P = TypeVar("P", bound="PointSet")
 
@@ -167,7 +168,7 @@ class Vectors(PointSet):
         """
         if points.ndim != 2:
             raise InputError(f"points must have shape (n, d); got {tuple(points.shape)}.")
-        points, unit = _tame(points, "points")
+        points, unit = _tame(points, "points", _TAME)
         n, work = len(points), _working(points, dtype)
         total = torch.zeros(points.shape[1], dtype=torch.float64, device=points.device)
         for part in _parts(points):
@@ -259,7 +260,8 @@ class OuterProducts(PointSet):
         Raises:
             InputError: If a number is not finite.
         """
-        (left, of_left), (right, of_right) = _tame(left, "the left factors"), _tame(right, "the right factors")
+        left, of_left = _tame(left, "the left factors", _TAME_FACTORS)
+        right, of_right = _tame(right, "the right factors", _TAME_FACTORS)
         norms = (torch.cat([part.double().square().sum(1) for part in _parts(side)]) for side in (left, right))
         return cls(left, right, next(norms) * next(norms), unit=of_left * of_right)
 
@@ -323,21 +325,24 @@ def _parts(values: Tensor) -> Iterator[Tensor]:
     return iter(values.split(max(1, _NUMBERS // max(1, values.shape[1])))) if len(values) else iter(())
 
 
-def _tame(values: Tensor, what: str) -> tuple[Tensor, float]:
-    """Check a matrix, and multiply it by a power of two where its squares could not be told from 0 or infinity.
+def _tame(values: Tensor, what: str, most: float) -> tuple[Tensor, float]:
+    """Check a matrix, and multiply it by a power of two where its largest number is not in `1 / most … most`.
 
     Returns:
         The matrix, and what 1 stands for in it.
     """
     if values.is_complex() or values.dtype == torch.bool:
         raise InputError(f"{what} are of type {values.dtype}; give real numbers.")
-    values = values.detach() if values.is_floating_point() else values.float()
+    if not values.is_floating_point():
+        values = values.to(torch.float32 if values.dtype.itemsize <= 2 else torch.float64)  # to the digit
+    values = values.detach()
     ends = torch.tensor([end for part in _parts(values) if part.numel() for end in torch.aminmax(part)] or [0.0])
     largest = float(ends.double().abs().max())
     if not math.isfinite(largest):
         check_finite(values, what)
-    if largest == 0.0 or _TAME[0] < largest < _TAME[1]:
+    if largest == 0.0 or 1 / most < largest < most:
         return values, 1.0
     power = math.frexp(largest)[1] - 1
     half = power // 2  # in two steps, since the whole factor may be beyond float64
-    return values.double() * 2.0**-half * 2.0 ** (half - power), 2.0**power
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    return values * 2.0**-half * 2.0 ** (half - power), 2.0**power

@@ -108,7 +108,8 @@ def facility_location(
         chosen_plan = plan(n, k, 0, solver=solver, storage=storage, max_memory=max_memory, given=True)
         top = float(square.max())
         matrix = CostMatrix.of_matrix(square, chosen_plan.storage, workspace, top=None if similarity is None else top)
-        reach = top
+        # on the grid too, so that no gain is rounded; where all costs are 0 there is no grid
+        reach = round(top / matrix.unit) * matrix.unit if matrix.largest else top
     else:
         dimension = given.dimension if isinstance(given, PointSet) else given.shape[1]
         chosen_plan = plan(n, k, dimension, solver=solver, storage=storage, max_memory=max_memory)
@@ -133,9 +134,8 @@ def facility_location(
         reach = matrix.largest * matrix.unit
     picks = _solve(matrix, k, chosen_plan.solver, epsilon, g)
     first, unit = float(picks.gains[0]), matrix.unit
-    # F(∅) = 0 at a cost of `reach`, on the grid too, so that no gain is rounded; where all costs are 0 there is no grid
     gains = picks.gains * unit
-    gains[0] = n * (round(reach / unit) * unit if matrix.largest else reach) - (n * matrix.largest - first) * unit
+    gains[0] = n * reach - (n * matrix.largest - first) * unit  # F(∅) = 0 at a cost of `reach`
     return finish(
         order=picks.order,
         gains=gains,

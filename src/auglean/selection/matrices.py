@@ -15,6 +15,7 @@ Distances are stored, never similarities: those would have their coarsest roundi
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 from dataclasses import dataclass
@@ -58,7 +59,8 @@ def _fresh(size: int, device: torch.device) -> Tensor:
         return torch.empty(size, dtype=torch.uint8, device=device)
     # private, since shared memory gets no large pages by default: a tenth of the seconds of the first touch
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_HUGEPAGE)
+    with contextlib.suppress(OSError):  # a kernel without large pages
+        memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=torch.uint8)
 
 
@@ -136,9 +138,9 @@ class CostMatrix:
             InputError: If costs are too large for the storage.
         """
         n, dtype = len(square), TYPES[storage]
-        span = max(abs(float(square.max())), abs(float(square.min()))) if n else 0.0
-        if top is not None:
-            span = top - float(square.min()) if n else 0.0
+        low, high = (float(square.min()), float(square.max())) if n else (0.0, 0.0)
+        # below 0 there may be numbers too, of which differences are taken
+        span = max(high, -low, high - low) if top is None else top - low
         unit = exact_unit(span, n, storage)
         values = workspace.square(n, dtype, square.device)
         sums = torch.zeros(n, dtype=torch.float64, device=square.device)
