@@ -44,7 +44,8 @@ def inner_products(x: Tensor, y: Tensor, bias: Tensor | None = None) -> Tensor:
 def _coarse(device: str) -> bool:
     """Tell whether the caller lets torch round the factors of float32 products, as networks may bear it."""
     backend = {"cpu": torch.backends.mkldnn, "cuda": torch.backends.cuda}.get(device)
-    return backend is not None and backend.matmul.fp32_precision in ("bf16", "tf32")
+    # releases of torch before 2.9 do not have the setting
+    return getattr(getattr(backend, "matmul", None), "fp32_precision", "none") in ("bf16", "tf32")
 
 
 @functools.cache
