@@ -1,6 +1,7 @@
 """Influence beside the published way to compute it, and beside one solve for each example; logistic fits; softmax.
 
-The published code builds the Hessian by automatic differentiation and takes one gradient for each example. Solving for
+The published code builds the Hessian by automatic differentiation and takes one gradient for each example; here by the
+package autograd (extra `bench`). Solving for
 each example is what a library for general networks does; here by `torch.linalg.solve`, a stand-in for kronfluence and
 pyDVL. The floor of the exact softmax influence is what its specification counts, 4.1 TFLOP at 50,000 × 512 × 10, at the
 rate of a large float32 product measured in the same run by the fastest way that torch has.
@@ -14,6 +15,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from common import RESULTS, seconds, take_turns, write
 from rich.console import Console
@@ -21,10 +23,9 @@ from rich.table import Table
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
-from torch.nn import functional
 
+from auglean.products import inner_products
 from auglean.signals import LogisticHead, fit_logistic, logistic_influence, softmax_influence
-from auglean.signals.last_layer import products
 
 
 def task(n: int, d: int, classes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,17 +38,20 @@ def task(n: int, d: int, classes: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def published(x: Tensor, y: Tensor, head: LogisticHead) -> Tensor:
-    """Take Hessian and gradients by automatic differentiation, invert, and go example by example."""
-    rows = torch.cat([x.double(), torch.ones(len(x), 1, dtype=torch.float64)], 1)
-    theta = torch.cat([head.weight[0], head.bias]).requires_grad_()
-    sign = (1 - 2 * y).double()
-    hessian = torch.autograd.functional.hessian(lambda t: functional.softplus(sign * (rows @ t)).sum(), theta.detach())
-    inverse = torch.linalg.inv(hessian + 2e-10 * torch.eye(len(theta)))
-    scores = []
-    for row, s in zip(rows, sign, strict=True):
-        (g,) = torch.autograd.grad(functional.softplus(s * (row @ theta)), theta)
-        scores.append(g @ inverse @ g)
-    return torch.stack(scores)
+    """Take Hessian and gradients by the package autograd, invert, and go example by example, as the published code."""
+    import autograd.numpy as anp
+    from autograd import grad, hessian
+
+    rows = np.concatenate([x.double().numpy(), np.ones((len(x), 1))], 1)
+    theta = torch.cat([head.weight[0], head.bias]).numpy()
+    sign = (1 - 2 * y).double().numpy()
+
+    def loss(t: Any, rows: Any, sign: Any) -> Any:
+        return anp.sum(anp.logaddexp(0.0, sign * anp.dot(rows, t)))
+
+    inverse = np.linalg.inv(hessian(loss)(theta, rows, sign) + 2e-10 * np.eye(len(theta)))
+    gradients = [grad(loss)(theta, rows[i : i + 1], sign[i : i + 1]) for i in range(len(rows))]
+    return torch.tensor([g @ inverse @ g for g in gradients])
 
 
 def per_example(x: Tensor, y: Tensor, head: LogisticHead) -> Tensor:
@@ -101,7 +105,7 @@ def softmax(count: int, rounds: int) -> dict[str, Any]:
     a, b = torch.randn(4096, 4096), torch.randn(4096, 4096)
 
     def rate() -> dict[str, float]:
-        arms = {"torch.mm": lambda: a @ b, "oneDNN": lambda: products(a, b)}
+        arms = {"torch.mm": lambda: a @ b, "oneDNN": lambda: inner_products(a, b)}
         return {name: 2 * 4096**3 / min(seconds(work) for _ in range(3)) for name, work in arms.items()}
 
     before = rate()

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from auglean.products import inner_products
+
 #: Rows that are worked on at once: for the sums over examples, and for their forms.
 _SUM_ROWS, _FORM_ROWS = 4096, 2048
 
@@ -39,7 +41,7 @@ class LastLayer:
         for rows in self._slices(_SUM_ROWS):
             u = (self.features[rows] - self.mean).mul_(weight[rows, None].sqrt().to(self.features))
             u = u.T.contiguous()  # (d, b)
-            total += products(u, u)
+            total += inner_products(u, u)
         values, vectors = torch.linalg.eigh(total)
         # each class's block of H is the covariance times about p (1 − p)
         self.curvature = float((weight[:, None] * probabilities * (1 - probabilities)).sum() / probabilities.shape[1])
@@ -60,7 +62,7 @@ class LastLayer:
         x = self.features[rows]
         moved = x.new_ones(len(x), x.shape[1] + 1)
         torch.sub(x, self.mean, out=moved[:, :-1])
-        return products(moved, self.turn)
+        return inner_products(moved, self.turn)
 
     def ek_fac(self, residual: Tensor) -> Tensor:
         """Approximate the forms in the Kronecker-factored eigenbasis with the true Fisher (George et al. 2018).
@@ -114,7 +116,7 @@ class LastLayer:
         for rows in self._slices(_FORM_ROWS):
             g = (residual[rows, :, None] * self._coordinates(rows)[:, None, :]).flatten(1)  # (b, (K − 1)(d + 1))
             for a, block in enumerate(blocks):
-                solved = products(g[:, : (a + 1) * d].contiguous(), block)  # (b, d + 1)
+                solved = inner_products(g[:, : (a + 1) * d].contiguous(), block)  # (b, d + 1)
                 forms[rows] += torch.linalg.vector_norm(solved, dim=1).double().square()
         return forms
 
@@ -130,9 +132,9 @@ class LastLayer:
             z = (part.to(u)[:, None, :] * u).flatten(0, 1)  # ((K − 1)(d + 1), b)
             for a in range(k):
                 block = slice(a * d, (a + 1) * d)
-                hessian[block, block] += products(u * own[a], u)
+                hessian[block, block] += inner_products(u * own[a], u)
                 if a + 1 < k:
-                    hessian[(a + 1) * d :, block] -= products(z[(a + 1) * d :], z[block])
+                    hessian[(a + 1) * d :, block] -= inner_products(z[(a + 1) * d :], z[block])
         ridge = self.ridge.repeat(k)
         for a in range(k):
             for b in range(a + 1):
@@ -149,17 +151,3 @@ class LastLayer:
 def exact_bytes(features: int, classes: int) -> int:
     """Give the bytes that `LastLayer.exact` plans for matrices of the size of the Hessian."""
     return 24 * ((classes - 1) * (features + 1)) ** 2
-
-
-def products(rows: Tensor, others: Tensor) -> Tensor:
-    """Give `rows @ others.T` of contiguous matrices, by the faster of torch's libraries.
-
-    For float32 on some processors oneDNN, which torch reaches through its linear layers, is twice as fast as MKL.
-    """
-    if rows.device.type == "cpu" and rows.dtype == torch.float32 and _ONEDNN is not None:
-        found: Tensor = _ONEDNN(rows, others, None, "none", [], "")
-        return found
-    return rows @ others.T
-
-
-_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
