@@ -79,6 +79,8 @@ def got(row: int) -> tuple[str, str]:
     """Say what a row gave, a line for each curve, and how it was run."""
     results, how = [], []
     say = _sweep if 15 <= row <= 17 else _sheets if row in (18, 19) else _support if row == 23 else _curve
+    if row in (20, 21):  # the networks of rows 3 and 5
+        say, row = _network, {20: 3, 21: 5}[row]
     for path in [RESULTS / f"row-{row}.json", *sorted(RESULTS.glob(f"row-{row}-*.json"))]:
         if path.exists():
             found = json.loads(path.read_text())
@@ -142,6 +144,15 @@ def _sheets(curve: dict[str, Any]) -> str:
     """Tell how scores before augmentation go with those after it; the images are in the report."""
     told = ", ".join(f"{name} {rank:.3f}" for name, rank in curve["spearman"].items() if rank is not None)
     return f"the images are in the report; Spearman before and after augmentation: {told}"
+
+
+def _network(curve: dict[str, Any]) -> str:
+    """Tell what the network of the features was trained on, and what a linear head on it gets right."""
+    about, clean = curve["features"], _percent(curve["references"]["clean"]["accuracy"])
+    of_task = "none of them" if about["disjoint"] else "with those"
+    return (
+        f"{about['steps']:,} steps on {about['trained_on']:,} images, {of_task} of the task; head on originals {clean}"
+    )
 
 
 def _support(curve: dict[str, Any]) -> str:
