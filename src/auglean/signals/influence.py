@@ -20,6 +20,8 @@ _REFERENCE_RIDGE = 2e-10
 _LOG_MOST, _TINY = 700.0, 1e-300
 #: Rows whose quadratic forms are worked out together.
 _ROWS = 8192
+#: Columns of a symmetric product that are worked out together.
+_COLUMNS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -29,7 +31,8 @@ class Influence:
     Attributes:
         score: Higher = augment first; never negative. Shape `(n,)`, float64.
         leverage: Share of a parameter's freedom that the example takes up; `score = (e^loss − 1) · leverage` to first
-            order. In [0, 1]. Shape `(n,)`, float64.
+            order. In [0, 1], but for EK-FAC, whose can be above 1, and for groups, where it is their sum. Shape
+            `(n,)`, float64.
         loss: Cross-entropy of the label. Shape `(n,)`, float64.
         method: How the score was got.
         seconds: Wall-clock time, that of a fit included.
@@ -218,13 +221,15 @@ class _Model:
             x = x - torch.softmax(logs, 0) @ x
         self.x = x
         ridge = _REFERENCE_RIDGE if reference else 1 / head.C
-        self._factor(x.T @ (x * (w * self.log_curvature.exp())[:, None]), ridge)
+        self._factor(_lower_square(x * (w.sqrt() * (self.log_curvature / 2).exp())[:, None]), ridge)
         self.quadratic = self.form(x)
 
     def _factor(self, hessian: Tensor, ridge: float) -> None:
         """Prepare `form`: by Cholesky, or by eigenvectors where rounding has left the Hessian indefinite."""
         d = len(hessian)
-        self.root, info = torch.linalg.cholesky_ex(hessian + ridge * torch.eye(d).to(hessian))
+        ridged = hessian.clone()
+        ridged.diagonal().add_(ridge)
+        self.root, info = torch.linalg.cholesky_ex(ridged)
         self.basis: Tensor | None = None
         if int(info):
             values, self.basis = torch.linalg.eigh(hessian)
@@ -237,9 +242,19 @@ class _Model:
         if self.basis is not None:
             return torch.cat([((part @ self.basis) / self.root).square().sum(1) for part in v.split(_ROWS)])
         solve = torch.linalg.solve_triangular
-        return torch.cat([solve(self.root, part.T, upper=False).square().sum(0) for part in v.split(_ROWS)])
+        parts = [solve(self.root, part.T, upper=False) for part in v.split(_ROWS)]
+        return torch.cat([torch.linalg.vector_norm(part, dim=0).square() for part in parts])
 
     def times(self, log_factor: Tensor) -> Tensor:
         """Give `exp(log_factor_i) · x̃_iᵀ H⁻¹ x̃_i` of each example, finite."""
         found = log_factor.exp() * self.quadratic
         return found + (log_factor - self.log_total).clamp(max=_LOG_MOST).exp() if self.intercept else found
+
+
+def _lower_square(u: Tensor) -> Tensor:
+    """Give `uᵀu` of `(n, d)`, of which only the lower triangle is sure to be there: half of the work, in blocks."""
+    d = u.shape[1]
+    square = u.new_zeros(d, d)
+    for end in range(_COLUMNS, d + _COLUMNS, _COLUMNS):
+        torch.mm(u[:, end - _COLUMNS : end].T, u[:, :end], out=square[end - _COLUMNS : end, :end])
+    return square

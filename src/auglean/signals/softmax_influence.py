@@ -50,7 +50,8 @@ def softmax_influence(
 
     Returns:
         Scores ≥ 0, higher = augment first. `method` tells which was used, and why. The leverage is the score over
-        `e^loss − 1`, which is in [0, 1] and with two classes that of `logistic_influence`.
+        `e^loss − 1`, exact in [0, 1] at a fitted head and with two classes that of `logistic_influence`; that of EK-FAC
+        can be above 1.
 
     Raises:
         InputError: If a class has no example (without probabilities), a label is no class, an input is not finite, a
