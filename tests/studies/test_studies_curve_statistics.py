@@ -133,11 +133,11 @@ def test_budget_zero_counts_once():
 def test_the_policy_is_chosen_on_validation_and_told_on_test():
     found = answer(example(good=36, valid=36), 0.5, 0.8, 100)
     assert (found["best"], found["budget"]) == ("good", 10)
-    assert "good gets 90.00 % of the transformed test images right with the copies of 10 of 100" in found["sentence"]
-    assert "more than random's 60.00 %" in found["sentence"]
+    assert "good gets 90.00% of the transformed test images right with the copies of 10 of 100" in found["sentence"]
+    assert "more than random's 60.00%" in found["sentence"]
     worse = answer(example(good=8, valid=36), 0.5, 0.8, 100)  # the test says otherwise, and is told
     assert worse["best"] == "good"
-    assert "less than random's 60.00 %" in worse["sentence"]
+    assert "less than random's 60.00%" in worse["sentence"]
     same = answer(example(good=24, valid=36), 0.5, 0.8, 100)
     assert "no clear difference from random's" in same["sentence"]
 
@@ -145,7 +145,7 @@ def test_the_policy_is_chosen_on_validation_and_told_on_test():
 def test_where_random_wins_it_says_so():
     found = answer(example(good=40, valid=21), 0.5, 0.8, 100)
     assert found["best"] == "random"
-    assert found["sentence"].startswith("Random wins: chosen on validation images, it gets 60.00 %")
+    assert found["sentence"].startswith("Random wins: chosen on validation images, it gets 60.00%")
 
 
 def test_accuracies_are_over_all_images():

@@ -33,8 +33,8 @@ SCORES = {
 }
 
 _MARGIN = (
-    "Here it is the margin itself, the probability of the likeliest class less that of the second: low is near the "
-    "border, where a margin arm has its highest score."
+    "The score is 1 less the margin, which is the probability of the likeliest class less that of the second: high is "
+    "near the border."
 )
 
 

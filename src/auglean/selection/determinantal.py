@@ -54,6 +54,7 @@ class KDPP(Selector):
             is little more diverse than a uniform draw.
         normalise: Bring the features to unit length, so that diversity is of directions.
         tau: τ of the greedy method, over 0.
+        C: Inverse strength of the penalty of the head, for the quality `"influence"`.
     """
 
     quality: Quality | None = None
@@ -62,6 +63,7 @@ class KDPP(Selector):
     centre: bool = True
     normalise: bool = True
     tau: float = 1.0
+    C: float = 1.0
     name: ClassVar[str] = "k-dpp"
 
     @property
@@ -119,7 +121,8 @@ class KDPP(Selector):
         if self.quality is not None:
             if self.quality not in _QUALITIES:
                 raise unknown("quality", self.quality, _QUALITIES)
-            quality = scores(_QUALITIES[self.quality], signals, labels).to(points.device)
+            policy = Influence(C=self.C) if self.quality == "influence" else _QUALITIES[self.quality]
+            quality = scores(policy, signals, labels).to(points.device)
             points = points * (quality / quality.max().clamp(min=1e-300))[:, None] ** self.exponent
         scale = points.square().sum(1).mean().sqrt()
         return points / scale if scale > 0 else points

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from auglean.errors import InputError, unknown
-from auglean.selection import Clustered, Influence, Margin, MaxLoss, Random, Selector
+from auglean.selection import KDPP, Clustered, Influence, Margin, MaxLoss, Random, Selector
 from auglean.selection import parse as parse_selectors
 from auglean.selection.scores import Draw, Scored
 
@@ -84,8 +84,8 @@ def arms_of(
 
     `"plain"` is each selector as it is, `"refined"` each with and without updates and down-weighting, and `"paper"`
     the paper's twelve policies of each score and the selectors, if any, as they are. Clusters add, to each selector
-    that draws in proportion or at random (to each, if none does), the same within clusters. Influence by its name has
-    the C of the head.
+    that draws in proportion or at random (to each, if none does), the same within clusters. Influence and k-DPPs by
+    name have the C of the head.
 
     Raises:
         InputError: If a name is unknown, or an arm has no meaning.
@@ -95,7 +95,7 @@ def arms_of(
     if selectors is None or not (isinstance(selectors, Selector) or len(selectors)):
         selectors = () if policies == "paper" else DEFAULT
     given = [
-        replace(named, C=C) if isinstance(entry, str) and isinstance(named, Influence) else named
+        replace(named, C=C) if isinstance(entry, str) and isinstance(named, Influence | KDPP) else named
         for entry in _entries(selectors)
         for named in parse_selectors([entry])
     ]

@@ -20,9 +20,9 @@ _SILHOUETTE = 5000
 
 
 def scores_of(runs: Runs, fit: Fit) -> dict[str, Tensor]:
-    """Give `influence`, `loss` and `margin` of the originals under a fit, each `(n,)`, float64."""
+    """Give the scores of `Influence`, `MaxLoss` and `Margin` of the originals under a fit, each `(n,)`, float64."""
     signals = runs.signals(fit)
-    found = {"influence": runs.influence(fit), "loss": signals.loss, "margin": signals.margin}
+    found = {"influence": runs.influence(fit), "loss": signals.loss, "margin": 1 - signals.margin}
     return {name: score.double() for name, score in found.items()}
 
 

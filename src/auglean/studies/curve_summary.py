@@ -157,7 +157,8 @@ def answer(arms: Sequence[Mapping[str, Any]], floor: float, ceiling: float, n: i
         sentence = f"Random wins: chosen on validation images, it gets {accuracy} of {n} sources ({gain})."
         return {"sentence": sentence, **told}
     over, against = point["over_random"], points[random["name"]][budget]
-    points_over = f"{100 * over['mean']:+.2f} points [{100 * over['low']:+.2f}, {100 * over['high']:+.2f}]"
+    mean, low, high = (f"{100 * over[side]:+.2f}".replace("-", "−") for side in ("mean", "low", "high"))
+    points_over = f"{mean} points [{low}, {high}]"
     verdict = "more than" if over["low"] > 0 else "less than" if over["high"] < 0 else "no clear difference from"
     sentence = (
         f"Chosen on validation images, {best['name']} gets {accuracy} of {n} sources, {verdict} random's "
@@ -167,4 +168,4 @@ def answer(arms: Sequence[Mapping[str, Any]], floor: float, ceiling: float, n: i
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+    return f"{100 * share:.2f}%"
