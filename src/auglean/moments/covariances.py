@@ -26,8 +26,8 @@ def check_memory(what: str, *shape: int, limit: int) -> None:
         size *= length
     if size > limit:
         raise InputError(
-            f"{what} would take {size / 2**20:.0f} MiB but the limit is {limit / 2**20:.0f} MiB; use matvec or eig, "
-            "which need no such array, fewer images at once, or a larger max_memory."
+            f"{what} would take {size / 2**20:.0f} MiB but the limit is {limit / 2**20:.0f} MiB; use matvec, "
+            "which needs no such array, fewer images at once, or a larger max_memory."
         )
 
 
@@ -45,7 +45,7 @@ class Covariance(ABC):
     @property
     @abstractmethod
     def width(self) -> int:
-        """Columns of `columns()`."""
+        """Number of columns of the factor."""
 
     @abstractmethod
     def columns(self) -> Tensor:

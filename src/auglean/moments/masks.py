@@ -65,7 +65,8 @@ class Masks(Covariance):
         check_memory("The factor of the covariance", self.width, *self._shape, limit=self.limit)
         covers = torch.einsum("iy,jx->yxij", self._rows, self._columns).flatten(2)  # (H, W, places)
         off = (covers - self._p[..., None]) / self.width**0.5
-        return (self._d[..., None] * off).flatten(1, 3)
+        factor: Tensor = (self._d[..., None] * off).flatten(1, 3)
+        return factor
 
     @cached_property
     def frobenius2(self) -> Tensor:
