@@ -5,9 +5,10 @@ Which images are worth augmenting, what that does to training, and whether it pa
 
 from importlib.metadata import version as _version
 
-from auglean import data, networks, policies, reports, selection, signals, spectra, studies, training
+from auglean import data, moments, networks, policies, reports, selection, signals, spectra, studies, training
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
+from auglean.moments import Moments
 from auglean.policies import Policy, as_policy
 from auglean.selection import (
     CCS,
@@ -64,6 +65,7 @@ __all__ = [
     "KCenter",
     "Margin",
     "MaxLoss",
+    "Moments",
     "PerClass",
     "Policy",
     "Random",
@@ -83,6 +85,7 @@ __all__ = [
     "fit",
     "jacobian_spectrum",
     "load",
+    "moments",
     "networks",
     "policies",
     "reports",

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from auglean.errors import InputError
 from auglean.randomness import Randomness, integers, uniform
+
+if TYPE_CHECKING:
+    from auglean.moments import Moments
 
 Params = dict[str, Tensor]
 Operator = Callable[[Tensor, Params], Tensor]
@@ -115,6 +118,31 @@ class Policy(nn.Module):
         if x.ndim == 3:
             return self.forward(x[None], generator=generator)[0]
         return self.apply(x, self.draw(len(x), generator=generator, device=x.device))
+
+    def moments(
+        self, image: Tensor, *, method: Literal["auto", "exact", "qmc", "monte carlo"] = "auto", **options: Any
+    ) -> Moments:
+        """Give mean and covariance of what the policy makes of an image, in closed form where there is one.
+
+        Args:
+            image: Values in [0, 1], or uint8. Shape `(C, H, W)`, or `(B, C, H, W)` for several at once.
+            method: `"auto"`; `"exact"`, which refuses what is not; `"qmc"` or `"monte carlo"`.
+            options: `tol` (1e-3), the relative error at which nodes are enough; `most` (4096), nodes at most; `seed`
+                (0) of what is drawn; `max_memory` in bytes, of nodes kept at once.
+
+        Returns:
+            `auglean.Moments`, which says how it was got and with what error.
+
+        Raises:
+            InputError: If the image or an option does not fit.
+
+        >>> from auglean.policies import Flip
+        >>> Flip(0.5).moments(torch.tensor([[[0.0, 1.0, 1.0]]])).mean.tolist()
+        [[[0.5, 1.0, 0.5]]]
+        """
+        from auglean.moments import moments_of  # a higher floor, which needs this one
+
+        return moments_of(self, image, method=method, **options)
 
     @property
     def token(self) -> str | None:

@@ -1,0 +1,8 @@
+"""What a policy does to an image, exactly where that is possible: mean and covariance of augmented samples."""
+
+from auglean.moments import colour_rules as colour_rules  # imported for the rules that it makes known
+from auglean.moments.computing import moments_of
+from auglean.moments.laws import Discrete, Law, Normal, Uniform, hats, rounded_uniform
+from auglean.moments.moments import Moments
+
+__all__ = ["Discrete", "Law", "Moments", "Normal", "Uniform", "hats", "moments_of", "rounded_uniform"]

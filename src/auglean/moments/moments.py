@@ -1,0 +1,97 @@
+"""`Moments`: mean and covariance of what a policy makes of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from auglean.errors import InputError
+from auglean.moments.covariances import Covariance, compress
+from auglean.moments.rules import Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean and covariance of an augmented image, and how they were got. All float64.
+
+    With several images every shape begins with B.
+
+    Attributes:
+        mean: `μ = E T`. Shape `(C, H, W)`.
+        variance: Diagonal of the covariance. Shape `(C, H, W)`.
+        trace: Sum of the variances. Shape `()`.
+        kind: `"exact finite"`, `"exact panels"`, `"quadrature"`, `"randomised qmc"` or `"monte carlo"`.
+        error: Larger of the relative errors of mean (over the larger of ‖μ‖ and ‖x‖) and trace: zero where exact but
+            for rounding; `4/3` of the change when the panels were doubled, for quadrature; half the width of the 95 %
+            interval, for the last two. Shape `()`.
+        nodes: Nodes or integer shifts of the rule.
+        seconds: What the computation took.
+        note: A sentence: what was converted, or why there is no closed form. May be empty.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    trace: Tensor
+    kind: Kind
+    error: Tensor
+    nodes: int
+    seconds: float
+    note: str
+    covariance: Covariance = field(repr=False)
+
+    @property
+    def _single(self) -> bool:
+        return self.mean.ndim == 3
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """Multiply an image of the shape of `mean` by the covariance.
+
+        Raises:
+            InputError: If the shape is another.
+        """
+        if v.shape != self.mean.shape:
+            raise InputError(f"matvec expected shape {tuple(self.mean.shape)} but found {tuple(v.shape)}.")
+        flat = v.to(self.mean).reshape(self.covariance.mean.shape)
+        return self.covariance.matvec(flat[..., None])[..., 0].view_as(self.mean)
+
+    def factor(self, rank: int | None = None, tol: float = 1e-12) -> Tensor:
+        """Give F with `C ≈ F Fᵀ`, orthogonal columns by descending variance. Shape `(D, r)`, or `(B, D, r)`.
+
+        Args:
+            rank: Columns, at most.
+            tol: Share of the trace that may be left out.
+        """
+        parts = [compress(columns, tol)[0][:, :rank] for columns in self.covariance.columns()]
+        widest = max(part.shape[1] for part in parts)
+        padded = [torch.nn.functional.pad(part, (0, widest - part.shape[1])) for part in parts]
+        return padded[0] if self._single else torch.stack(padded)
+
+    def eig(self, k: int) -> tuple[Tensor, Tensor]:
+        """Give the k largest eigenvalues, `(k,)`, and their images, `(k, C, H, W)`; zeros beyond the rank."""
+        factor = self.factor(rank=k)
+        factor = torch.nn.functional.pad(factor, (0, k - factor.shape[-1]))
+        values = factor.square().sum(-2)
+        vectors = factor / values.sqrt().clamp(min=1e-300)[..., None, :]
+        shape = (*values.shape, *self.mean.shape[-3:])
+        return values, vectors.mT.reshape(shape)
+
+    @property
+    def frobenius2(self) -> Tensor:
+        """Squared Frobenius norm of the covariance."""
+        return self.covariance.frobenius2[0] if self._single else self.covariance.frobenius2
+
+    @property
+    def m4(self) -> Tensor:
+        """`E ‖T − μ‖⁴`, of the rule where a composition translates."""
+        return self.covariance.m4[0] if self._single else self.covariance.m4
+
+    def dense(self, *, force: bool = False) -> Tensor:
+        """Give the covariance as a matrix `(D, D)`; refused above D = 4096 unless forced."""
+        d = self.covariance.mean.shape[1]
+        if d > 4096 and not force:
+            raise InputError(f"A dense covariance of {d}×{d} was asked for; use matvec or factor, or force=True.")
+        eye = torch.eye(d, dtype=torch.float64, device=self.mean.device).expand(len(self.covariance.mean), d, d)
+        found = self.covariance.matvec(eye)
+        return found[0] if self._single else found
