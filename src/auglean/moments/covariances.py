@@ -64,37 +64,6 @@ class Covariance(ABC):
         return small.square().sum((1, 2))
 
 
-class Columns(Covariance):
-    """A covariance given by its factor, such as what a chain of policies leaves."""
-
-    def __init__(self, mean: Tensor, factor: Tensor, *, m4: Tensor | None = None) -> None:
-        self.mean, self._factor, self._m4 = mean, factor, m4
-        self.variance = factor.square().sum(2)
-
-    def matvec(self, v: Tensor) -> Tensor:
-        """Multiply. `(B, D, m)` to `(B, D, m)`."""
-        return self._factor @ (self._factor.mT @ v)
-
-    @property
-    def width(self) -> int:
-        """Columns of the factor."""
-        return self._factor.shape[2]
-
-    def columns(self) -> Tensor:
-        """The factor."""
-        return self._factor
-
-    @property
-    def m4(self) -> Tensor:
-        """`E ‖T − μ‖⁴`; not known from the first two moments."""
-        if self._m4 is None:
-            raise InputError(
-                "m4 was asked of a composition whose moments were got part by part, which keeps the first two alone; "
-                "call moments with method='monte carlo' or 'qmc'."
-            )
-        return self._m4
-
-
 class Nodes(Covariance):
     """The covariance of a rule: `F = [√w_k (T_k − μ)]`, kept where it fits and made again where it does not.
 
