@@ -177,10 +177,22 @@ def retrained(bench: Bench) -> Curves:
     yield "translate", bench.curve("mnist", "translate", selectors=selectors, **options)
 
 
+def noisy(share: float) -> Callable[[Bench], Curves]:
+    """Rows 1 and 2 with so many wrong labels among the training sources, which high scores pick first."""
+
+    def run(bench: Bench) -> Curves:
+        selectors = "influence,influence-proportional,max-loss,max-loss-proportional"
+        yield "translate", bench.curve("mnist", "translate", selectors=selectors, noise=share)
+
+    return run
+
+
 ROWS: dict[str, Callable[[Bench], Curves]] = {
     "1": twelve("mnist", "influence"),
     "1-retrained": retrained,
     "2": twelve("mnist", "loss"),
+    "2-noise-10": noisy(0.1),
+    "2-noise-30": noisy(0.3),
     "3": twelve("cifar10", "influence"),
     "4": twelve("cifar10", "loss"),
     "5": twelve("norb", "influence"),
@@ -218,6 +230,7 @@ def compact(found: BudgetCurve, bench: Bench) -> dict[str, Any]:
         columns["over_random"] = {
             key: [_rounded(point["over_random"][key]) for point in points] for key in ("mean", "low", "high")
         }
+        columns["noisy_share"] = [_rounded(point["noisy_share"]) for point in points]
         area = {key: _rounded(arm["area"][key]) for key in ("mean", "std", "low", "high")}
         over = {key: _rounded(value) for key, value in arm["area_over_random"].items()}
         kept = {key: arm[key] for key in ("name", "rounds", "skipped")}

@@ -123,6 +123,11 @@ def _curve(curve: dict[str, Any]) -> str:
         mean, low, high = (_signed(arm["over_random"][side][at]) for side in ("mean", "low", "high"))
         against = f" ({mean} [{low}, {high}])" if arm is not arms[0] else ""
         words.append(f"{arm['name']} at {answer['budget']} {_percent(arm['accuracy'][at])}{against}")
+    if curve["data"]["noise"]:
+        told = [
+            f"{arm['name']} {100 * arm['noisy_share'][arm['budgets'].index(answer['budget'])]:.0f}%" for arm in arms
+        ]
+        words.append(f"wrong labels among those {answer['budget']}: {', '.join(told)}")
     others = [arm["over_random"] for arm in arms[1:]]
     ahead = sum(low > 0 for over in others for low in over["low"])
     behind = sum(high < 0 for over in others for high in over["high"])
