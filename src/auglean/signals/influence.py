@@ -206,7 +206,8 @@ class _Model:
         elif head.classes != 2:
             raise InputError(f"The head has {head.classes} classes; give one of two, or use softmax_influence.")
         self.intercept = fit_intercept
-        x, z = features.detach().double(), head.logits(features)[:, 1]  # (n, d), (n,)
+        x = features.detach().double()  # (n, d)
+        z = head.logits(x)[:, 1]  # (n,)
         self.weight = torch.ones_like(z) if sample_weight is None else sample_weight.to(z)
         self.margin = (2 * y - 1) * z  # of the label's logit over the other
         self.loss = -functional.logsigmoid(self.margin)
