@@ -131,10 +131,14 @@ def _halves(points: PointSet, rows: Tensor, g: torch.Generator) -> list[Tensor]:
         coefficients = coefficients - coefficients.mean()  # about the mean of the sample
         direction = sample.combine(coefficients / coefficients.norm().clamp(min=1e-30))
         coefficients = sample.project(direction)
-    along = torch.cat([points[part.to(device)].project(direction) for part in rows.split(min(16384, most))]).cpu()
+    along = torch.empty(len(rows), dtype=sample.squares.dtype)  # a list of parts would scatter the heap
+    for target, part in zip(along.split(size := min(16384, most)), rows.split(size), strict=True):
+        target.copy_(points[part.to(device)].project(direction))
     order = torch.argsort(along, stable=True)
     middle = len(rows) // 2
-    return [rows[order[:middle]].sort().values, rows[order[middle:]].sort().values]
+    # in place, since small tensors that stay would scatter the heap between large ones that go
+    rows.copy_(torch.cat([rows[half].sort().values for half in (order[:middle], order[middle:])]))
+    return [rows[:middle], rows[middle:]]
 
 
 def _solve(points: PointSet, cells: list[Tensor], wanted: int, storage: Storage, workspace: Workspace) -> list[_Cell]:

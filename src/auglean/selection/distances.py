@@ -193,7 +193,10 @@ class Vectors(PointSet):
         if self.total is None:
             return None
         indices = indices.to(self.device)
-        error = self.total - weights.to(self.device) @ self.points[indices].double()
+        error = self.total.clone()
+        rows = max(1, _NUMBERS // max(1, self.dimension))
+        for some, mass in zip(indices.split(rows), weights.to(self.device).split(rows), strict=True):
+            error -= mass @ self.points[some].double()
         ratio = float(error.norm() / self.total.norm())
         return ratio if math.isfinite(ratio) else None
 
