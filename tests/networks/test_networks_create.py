@@ -15,6 +15,7 @@ from auglean.networks import Normalize
 
 SMALL = [name for name in networks.names() if name != "wrn-28-10"]
 FAMILIES = ["convnet-w8-d2", "convnet-w8-d1-batch", "convnet-w8-group", "convnet-d2-none", "wrn-10-1"]
+FAMILIES += ["convnet-w4-layer-sigmoid-max", "convnet-w4-d2-layer-nopool", "convnet-w4-leaky", "convnet-swish-avg"]
 
 
 def count(model):
@@ -64,6 +65,7 @@ def test_the_seed_alone_fixes_the_weights(name):
         ("resnet20", 3, 32, 269_722),  # 0.27 M, 0.46 M and 0.85 M in table 6 of He et al. 2016
         ("resnet32", 3, 32, 464_154),
         ("resnet56", 3, 32, 853_018),
+        ("resnet18", 3, 32, 11_173_962),  # with 1×1 convolutions on three shortcuts
         ("convnet", 3, 32, 320_010),  # Zhao & Bilen 2021
         ("convnet", 1, 28, 317_706),
         ("lenet", 1, 32, 61_706),  # LeCun et al. 1998, fully connected tables
@@ -134,6 +136,23 @@ def test_instance_norm_is_a_group_per_channel():
     )
 
 
+def test_convnet_options_are_the_layers_they_name():
+    model = networks.create("convnet-w8-d2-layer-leaky-max", channels=1, classes=3, size=(8, 8))
+    kinds = [type(layer) for layer in model.features]
+    assert kinds == [nn.Conv2d, nn.LayerNorm, nn.LeakyReLU, nn.MaxPool2d] * 2 + [nn.Flatten]
+    assert [m.normalized_shape for m in model.modules() if isinstance(m, nn.LayerNorm)] == [(8, 8, 8), (8, 4, 4)]
+    unpooled = networks.create("convnet-w8-d2-none-nopool", channels=1, classes=3, size=(8, 8))
+    assert [type(layer) for layer in unpooled.features] == [nn.Conv2d, nn.ReLU] * 2 + [nn.Flatten]
+    assert unpooled.classifier.in_features == 8 * 8 * 8
+
+
+def test_resnet18_projects_where_the_shape_changes():
+    model = networks.create("resnet18", channels=3, classes=10, size=(32, 32))
+    shortcuts = [m.shortcut for m in model.features if hasattr(m, "shortcut")]
+    assert [isinstance(m, nn.Identity) for m in shortcuts] == [True, True] + [False, True] * 3
+    assert [m[0].stride for m in shortcuts if not isinstance(m, nn.Identity)] == [(2, 2)] * 3
+
+
 def test_normalize_is_the_first_layer_and_not_trained():
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 0.125)
     model = networks.create("cnn", channels=3, classes=2, size=(8, 8), mean=mean, std=std)
@@ -165,7 +184,7 @@ def test_normalize_refuses(mean, std):
     [
         ("resnet21", {}, "Unknown network 'resnet21'; did you mean 'resnet32' or 'resnet20'?"),
         ("convnet-x3", {}, "Unknown network 'convnet-x3'; did you mean 'convnet'"),
-        ("convnet-w8-layer", {}, "norm 'layer'; choose one of instance"),
+        ("convnet-w8-lrn", {}, "Unknown network 'convnet-w8-lrn'"),
         ("convnet-w6-group", {}, "multiple of 4"),
         ("convnet-w0", {}, "at least"),
         ("convnet-d4", {}, "use a depth of at most 3"),
@@ -191,7 +210,9 @@ def test_bad_requests_get_one_sentence(name, options, sentence):
 
 def test_names_are_known_and_a_fresh_list():
     networks.names().clear()
-    assert {"cnn", "mlp", "convnet", "lenet", "resnet20", "resnet32", "resnet56", "wrn-28-10"} == set(networks.names())
+    assert {"cnn", "mlp", "convnet", "lenet", "resnet18", "resnet20", "resnet32", "resnet56", "wrn-28-10"} == set(
+        networks.names()
+    )
 
 
 # timm is not installed where these run: a module of the same face stands for it

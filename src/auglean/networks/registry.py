@@ -6,6 +6,7 @@ import difflib
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -14,16 +15,22 @@ from auglean.networks import residual, small
 from auglean.networks.layers import Normalize
 from auglean.randomness import isolated
 
-_NAMES = ("cnn", "mlp", "lenet", "convnet", "resnet20", "resnet32", "resnet56", "wrn-28-10")
-_CONVNET = re.compile(r"convnet(?:-w(?P<width>\d+))?(?:-d(?P<depth>\d+))?(?:-(?P<norm>[a-z]+))?")
+_NAMES = ("cnn", "mlp", "lenet", "convnet", "resnet18", "resnet20", "resnet32", "resnet56", "wrn-28-10")
+_CONVNET = re.compile(
+    r"convnet(?:-w(?P<width>\d+))?(?:-d(?P<depth>\d+))?"
+    rf"(?:-(?P<norm>{'|'.join(small.NORMS)}))?"
+    rf"(?:-(?P<activation>{'|'.join(small.ACTIVATIONS)}))?"
+    rf"(?:-(?P<pool>{'|'.join(small.POOLS)}))?"
+)
 _WIDE = re.compile(r"wrn-(\d+)-(\d+)")
 
 
 def names() -> list[str]:
     """List the names that `create` knows.
 
-    Three families take more: `convnet-w64-d2-batch` (width, depth and norm, each optional; norm is instance,
-    batch, group or none), `wrn-16-4` (depth 6n + 4, width) and `timm:NAME`.
+    Three families take more: `convnet-w64-d2-batch-swish-max` (width, depth, norm, activation and pool, each optional;
+    norm is instance, batch, group, layer or none, activation relu, sigmoid, leaky or swish, pool avg, max or nopool),
+    `wrn-16-4` (depth 6n + 4, width) and `timm:NAME`.
 
     >>> "resnet20" in names()
     True
@@ -92,8 +99,11 @@ def _body(name: str, channels: int, size: tuple[int, int]) -> tuple[nn.Module, i
     if name in plain:
         return plain[name](channels, size)
     if match := _CONVNET.fullmatch(name):
-        width, depth, norm = match["width"] or 128, match["depth"] or 3, match["norm"] or "instance"
-        return small.convnet(channels, size, width=int(width), depth=int(depth), norm=norm)
+        options: dict[str, Any] = {key: value for key, value in match.groupdict().items() if value is not None}
+        options.update({key: int(options[key]) for key in ("width", "depth") if key in options})
+        return small.convnet(channels, size, **options)
+    if name == "resnet18":
+        return residual.resnet18(channels)
     if name in ("resnet20", "resnet32", "resnet56"):
         return residual.resnet(channels, depth=int(name.removeprefix("resnet")))
     if match := _WIDE.fullmatch(name):

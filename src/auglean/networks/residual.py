@@ -33,6 +33,22 @@ class _Basic(nn.Module):
         return F.relu(x + y)
 
 
+class _Projected(nn.Module):
+    """Two 3×3 convolutions beside an identity, or beside a 1×1 convolution where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = _conv(inputs, outputs, stride=stride), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = _conv(outputs, outputs), nn.BatchNorm2d(outputs)
+        changes = inputs != outputs or stride != 1
+        beside = [_conv(inputs, outputs, kernel=1, stride=stride), nn.BatchNorm2d(outputs)]
+        self.shortcut = nn.Sequential(*beside) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(y + self.shortcut(x))
+
+
 class _Wide(nn.Module):
     """BatchNorm and ReLU before each convolution; a 1×1 convolution beside them where the shape changes."""
 
@@ -50,7 +66,9 @@ class _Wide(nn.Module):
         return y + beside
 
 
-def _stages(block: type[_Basic] | type[_Wide], inputs: int, widths: tuple[int, ...], blocks: int) -> list[nn.Module]:
+def _stages(
+    block: type[_Basic | _Projected | _Wide], inputs: int, widths: tuple[int, ...], blocks: int
+) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for stage, width in enumerate(widths):
         for index in range(blocks):
@@ -64,6 +82,13 @@ def resnet(channels: int, *, depth: int) -> tuple[nn.Module, int]:
     stem = [_conv(channels, 16), nn.BatchNorm2d(16), nn.ReLU()]
     blocks = _stages(_Basic, 16, (16, 32, 64), (depth - 2) // 6)
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 64
+
+
+def resnet18(channels: int) -> tuple[nn.Module, int]:
+    """Build ResNet-18 (He et al. 2016, table 1, shortcuts B), with a 3×3 stem for small images and no max-pool."""
+    stem = [_conv(channels, 64), nn.BatchNorm2d(64), nn.ReLU()]
+    blocks = _stages(_Projected, 64, (64, 128, 256, 512), 2)
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 512
 
 
 def wide_resnet(channels: int, *, depth: int, width: int) -> tuple[nn.Module, int]:

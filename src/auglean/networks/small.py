@@ -11,7 +11,9 @@ from torch import nn
 
 from auglean.errors import InputError
 
-NORMS = ("instance", "batch", "group", "none")
+NORMS = ("instance", "batch", "group", "layer", "none")
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "leaky": nn.LeakyReLU, "swish": nn.SiLU}
+POOLS = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d, "nopool": None}
 
 
 def cnn(channels: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
@@ -60,26 +62,32 @@ def lenet(channels: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
 
 
 def convnet(
-    channels: int, size: tuple[int, int], *, width: int = 128, depth: int = 3, norm: str = "instance"
+    channels: int,
+    size: tuple[int, int],
+    *,
+    width: int = 128,
+    depth: int = 3,
+    norm: str = "instance",
+    activation: str = "relu",
+    pool: str = "avg",
 ) -> tuple[nn.Module, int]:
     """Build the ConvNet of data set condensation (Gidaris & Komodakis 2018; Zhao & Bilen 2021).
 
-    `depth` blocks of conv 3×3, norm, ReLU, average-pool 2. Instance norm is `GroupNorm` with a group per
-    channel and trained scale and shift; group norm has 4 groups. 28×28 images are padded to 32×32 by the
-    first convolution, whatever their channels (the reference does so for one channel and fails for three).
+    `depth` blocks of conv 3×3, norm, activation, 2×2 pool. Instance norm is `GroupNorm` with a group per
+    channel and trained scale and shift; group norm has 4 groups; layer norm has a scale and a shift per pixel.
+    28×28 images are padded to 32×32 by the first convolution, whatever their channels (the reference does so for
+    one channel and fails for three).
 
     Raises:
-        InputError: If the images are too small for the depth, or an option has no meaning.
+        InputError: If the images are too small for the depth, or the width does not suit.
     """
-    if norm not in NORMS:
-        raise InputError(f"The ConvNet was given norm {norm!r}; choose one of {', '.join(NORMS)}.")
     if width < 1 or depth < 1 or (norm == "group" and width % 4):
         raise InputError(
             f"The ConvNet was given width {width}, depth {depth} and norm {norm!r}; both numbers must be at "
             "least 1, and the width a multiple of 4 with group norm."
         )
     high, wide = (32, 32) if size == (28, 28) else size
-    if min(high, wide) < 2**depth:
+    if pool != "nopool" and min(high, wide) < 2**depth:
         raise InputError(
             f"A ConvNet of depth {depth} needs images of at least {2**depth}×{2**depth} pixels but was given "
             f"{high}×{wide}; use a depth of at most {int(math.log2(min(high, wide)))}."
@@ -88,9 +96,18 @@ def convnet(
     for block in range(depth):
         padding = 3 if block == 0 and size == (28, 28) else 1
         layers.append(nn.Conv2d(width if block else channels, width, 3, padding=padding))
-        if norm == "batch":
-            layers.append(nn.BatchNorm2d(width))
-        elif norm != "none":
-            layers.append(nn.GroupNorm(width if norm == "instance" else 4, width))
-        layers += [nn.ReLU(), nn.AvgPool2d(2)]
-    return nn.Sequential(*layers, nn.Flatten()), width * (high >> depth) * (wide >> depth)
+        layers += [*_norm(norm, width, (high, wide)), ACTIVATIONS[activation]()]
+        if (pooling := POOLS[pool]) is not None:
+            layers.append(pooling(2))
+            high, wide = high // 2, wide // 2
+    return nn.Sequential(*layers, nn.Flatten()), width * high * wide
+
+
+def _norm(name: str, width: int, size: tuple[int, int]) -> list[nn.Module]:
+    if name == "none":
+        return []
+    if name == "batch":
+        return [nn.BatchNorm2d(width)]
+    if name == "layer":
+        return [nn.LayerNorm([width, *size])]
+    return [nn.GroupNorm(width if name == "instance" else 4, width)]
