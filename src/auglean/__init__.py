@@ -5,7 +5,20 @@ Which images are worth augmenting, what that does to training, and whether it pa
 
 from importlib.metadata import version as _version
 
-from auglean import data, moments, networks, policies, reports, selection, signals, spectra, studies, training
+from auglean import (
+    condensation,
+    data,
+    moments,
+    networks,
+    policies,
+    reports,
+    selection,
+    signals,
+    spectra,
+    studies,
+    training,
+)
+from auglean.condensation import SyntheticSet
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
 from auglean.moments import Moments
@@ -76,11 +89,13 @@ __all__ = [
     "Signals",
     "Spectrum",
     "SupportVectors",
+    "SyntheticSet",
     "TracIn",
     "as_policy",
     "budget_curve",
     "collect",
     "compare",
+    "condensation",
     "data",
     "fit",
     "jacobian_spectrum",
