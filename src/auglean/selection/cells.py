@@ -18,7 +18,7 @@ from torch import Tensor
 
 from auglean.processes import shared_map
 from auglean.progress import track
-from auglean.selection.distances import PointSet
+from auglean.selection.distances import PointSet, at_once
 from auglean.selection.greedy import Picks, decremental
 from auglean.selection.matrices import CostMatrix, Storage, Workspace
 
@@ -132,7 +132,7 @@ def _halves(points: PointSet, rows: Tensor, g: torch.Generator) -> list[Tensor]:
         direction = sample.combine(coefficients / coefficients.norm().clamp(min=1e-30))
         coefficients = sample.project(direction)
     along = torch.empty(len(rows), dtype=sample.squares.dtype)  # a list of parts would scatter the heap
-    for target, part in zip(along.split(size := min(16384, most)), rows.split(size), strict=True):
+    for target, part in zip(along.split(size := min(at_once(16384, device), most)), rows.split(size), strict=True):
         target.copy_(points[part.to(device)].project(direction))
     order = torch.argsort(along, stable=True)
     middle = len(rows) // 2
@@ -270,7 +270,7 @@ def _nearest(points: PointSet, rows: Tensor, others: Tensor, few: int) -> tuple[
     near, which = [], []
     for places in torch.arange(len(others)).split(most):
         part = points[others[places].to(device)]
-        blocks = rows.split(max(1, min(most, _BLOCK // len(part))))
+        blocks = rows.split(max(1, min(most, at_once(_BLOCK, device) // len(part))))
         found = [points[block.to(device)].to(part).topk(min(few, len(part)), largest=False) for block in blocks]
         near.append(torch.cat([distance for distance, _ in found]).cpu())
         which.append(places[torch.cat([place for _, place in found]).cpu()])
@@ -279,7 +279,7 @@ def _nearest(points: PointSet, rows: Tensor, others: Tensor, few: int) -> tuple[
 
 
 def _at_once(points: PointSet) -> int:
-    return max(1, _NUMBERS // max(1, points.dimension))
+    return max(1, at_once(_NUMBERS, points.device) // max(1, points.dimension))
 
 
 def drop(distance: Tensor, which: Tensor, count: int, candidates: int) -> Tensor:

@@ -105,14 +105,16 @@ def facility_location(
     if square is not None and square.layout != torch.strided:
         return finish(**_on_graph(square, k, solver))
     if square is not None:
-        chosen_plan = plan(n, k, 0, solver=solver, storage=storage, max_memory=max_memory, given=True)
+        chosen_plan = plan(
+            n, k, 0, solver=solver, storage=storage, max_memory=max_memory, given=True, device=square.device
+        )
         top = float(square.max())
         matrix = CostMatrix.of_matrix(square, chosen_plan.storage, workspace, top=None if similarity is None else top)
         # on the grid too, so that no gain is rounded; where all costs are 0 there is no grid
         reach = round(top / matrix.unit) * matrix.unit if matrix.largest else top
     else:
         dimension = given.dimension if isinstance(given, PointSet) else given.shape[1]
-        chosen_plan = plan(n, k, dimension, solver=solver, storage=storage, max_memory=max_memory)
+        chosen_plan = plan(n, k, dimension, solver=solver, storage=storage, max_memory=max_memory, device=given.device)
         if isinstance(given, PointSet):
             space = given if chosen_plan.storage == "float64" else given.single()
         else:

@@ -11,14 +11,16 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from auglean.errors import InputError
+from auglean.selection.distances import at_once
 from auglean.selection.matrices import CostMatrix
 
-#: Rows that are gathered at a time: the chunk has to stay in the processor's cache.
+#: Rows that are gathered at a time: the chunk has to stay in the cache of a CPU.
 _CHUNK_BYTES = 1 << 20
 
 
@@ -69,19 +71,20 @@ def decremental(matrix: CostMatrix, k: int, *, floor: float = -math.inf, mass: T
         gain = n * matrix.largest - matrix.sums
     else:
         gain = float(mass.sum()) * matrix.largest - _weighted_sums(values, mass)
-    single = gain.numpy() if gain.device.type == "cpu" else gain  # the same numbers, of which one is read faster
-    at_once = min(n, max(1, _CHUNK_BYTES // (values.element_size() * n)))
+    cpu = gain.device.type == "cpu"
+    single = gain.numpy() if cpu else gain  # the same numbers, of which one is read faster
+    most = min(n, max(1, at_once(_CHUNK_BYTES, gain.device) // (values.element_size() * n)))
     # buffers of their own, since fresh memory for each chunk costs as much as the arithmetic
-    chunk = torch.empty((at_once, n), dtype=bits.dtype, device=values.device)
-    exact = torch.empty((at_once, n), dtype=torch.float64, device=values.device)
-    order: list[int] = []
-    gains: list[float] = []
+    chunk = torch.empty((most, n), dtype=bits.dtype, device=values.device)
+    exact = torch.empty((most, n), dtype=torch.float64, device=values.device)
+    order: list[Any] = []  # numbers, or tensors (1,) of an accelerator, which is not waited for
+    gains: list[Any] = []
     # one buffer, since a list of tensors scatters the heap
     log, reached = torch.empty(4 * n, dtype=torch.int64, device=values.device), [0]
     while len(order) < k:
-        j = int(single.argmax())
-        best = float(single[j])
-        if order and best < floor:
+        j = int(single.argmax()) if cpu else gain.argmax(keepdim=True)
+        best = float(single[j]) if cpu else gain[j]
+        if order and floor > -math.inf and best < floor:
             break
         order.append(j)
         gains.append(best)
@@ -93,16 +96,18 @@ def decremental(matrix: CostMatrix, k: int, *, floor: float = -math.inf, mass: T
             log = torch.cat([log, log])
         log[reached[-2] : reached[-1]] = closer
         # what a candidate gains falls by Σ (old − the cost, within [new, old]); Σ old is the same for all candidates
-        for rows in closer.split(at_once) if count > at_once else (closer,):
+        for rows in closer.split(most) if count > most else (closer,):
             old, new = nearest.index_select(0, rows).view(bits.dtype), column.index_select(0, rows).view(bits.dtype)
             clipped = torch.index_select(bits, 0, rows, out=chunk[: rows.numel()])
             torch.maximum(clipped, new.unsqueeze(1), out=clipped)
             torch.minimum(clipped, old.unsqueeze(1), out=clipped)
             kept = exact[: rows.numel()].copy_(clipped.view(values.dtype))
             gain += kept.sum(0) if mass is None else mass[rows] @ kept
-        gain -= float(single[j])  # Σ old, exactly: what was picked has nothing left to gain
+        gain -= float(single[j]) if cpu else gain[j]  # Σ old, exactly: what was picked has nothing left to gain
         torch.minimum(nearest, column, out=nearest)
         single[j] = -math.inf
+    if not cpu:
+        order, gains = torch.cat(order).tolist(), torch.cat(gains).tolist()
     return _picks(order, gains, log[: reached[-1]], reached)
 
 

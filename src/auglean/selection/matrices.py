@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError
-from auglean.selection.distances import PointSet
+from auglean.selection.distances import PointSet, at_once
 
 Storage = Literal["float64", "float32", "float16"]
 TYPES: dict[str, torch.dtype] = {"float64": torch.float64, "float32": torch.float32, "float16": torch.float16}
 
-#: A tile has so many rows, and up to so many columns: it stays in the cache while its distances are finished.
+#: A tile has so many rows, and up to so many columns: it stays in the cache of a CPU while its distances are finished.
 _TILE_ROWS, _TILE_COLUMNS = 256, 1024
 
 #: Bytes of a buffer that the system's large pages are for. More than that a virtual machine has to ask its host for,
@@ -85,8 +85,10 @@ class CostMatrix:
     def __len__(self) -> int:
         return len(self.values)
 
-    def column(self, j: int) -> Tensor:
-        """Give the cost of serving each point by candidate j. Shape `(n,)`."""
+    def column(self, j: int | Tensor) -> Tensor:
+        """Give the cost of serving each point by candidate j, a number or a tensor `(1,)`. Shape `(n,)`."""
+        if isinstance(j, Tensor):
+            return self.values.index_select(0 if self.symmetric else 1, j).view(-1)
         return self.values[j] if self.symmetric else self.values[:, j]
 
     @classmethod
@@ -109,7 +111,10 @@ class CostMatrix:
         sums = torch.zeros(n, dtype=torch.float64, device=points.device)
         largest = torch.zeros((), dtype=points.squares.dtype, device=points.device)
         # what is below the diagonal is wasted, so few points have lower tiles, but one for all columns
-        height, width = (3 * _TILE_ROWS // 4, n) if n < 8 * _TILE_ROWS else (_TILE_ROWS, _TILE_COLUMNS)
+        grown = math.isqrt(at_once(1, points.device))
+        height, width = grown * _TILE_ROWS, grown * _TILE_COLUMNS
+        if n < 8 * height:
+            height, width = 3 * height // 4, n
         for top in range(0, n, height):
             rows = slice(top, min(top + height, n))
             for left in range(top, n, width):

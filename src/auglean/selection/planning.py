@@ -12,6 +12,7 @@ import torch
 from auglean.errors import InputError
 from auglean.products import inner_products
 from auglean.selection.cells import looked_at
+from auglean.selection.distances import at_once
 from auglean.selection.matrices import TYPES, Storage
 
 Solver = Literal["auto", "decremental", "lazy", "naive", "stochastic", "cells", "cells+prune"]
@@ -22,8 +23,8 @@ MAX_MEMORY = 4 << 30
 #: Points up to which float64 costs nothing, and up to which float32 is worth twice the memory of float16.
 _FINE, _SINGLE = 1024, 16384
 
-#: Points of a cell, and the fewest that are worth one.
-_CELL, _SMALLEST_CELL = 2500, 64
+#: Points of a cell on a CPU, whose cache holds its matrix, and on an accelerator; and the fewest that are worth one.
+_CELL, _LARGE_CELL, _SMALLEST_CELL = 2500, 20_000, 64
 
 #: Distances from all points to all picks, in multiplications, up to which pruning is worth its seconds.
 _PRUNE = 2e12
@@ -94,6 +95,7 @@ def plan(
     storage: Storage | None = None,
     max_memory: int | None = None,
     given: bool = False,
+    device: torch.device | str = "cpu",
 ) -> Plan:
     """Choose a solver and a storage.
 
@@ -105,6 +107,7 @@ def plan(
         storage: Numbers that are wanted for distances; by default what is finest within reason.
         max_memory: Bytes of work memory beyond the points; by default 4 GiB.
         given: Whether the matrix is given, and cells cannot be made.
+        device: Where the points are.
 
     Raises:
         InputError: If the limit is too small for what is wanted, or for any solver.
@@ -112,9 +115,9 @@ def plan(
     >>> plan(50_000, 5_000, 512).solver, plan(50_000, 5_000, 512, max_memory=6 << 30).storage
     ('cells+prune', 'float16')
     """
-    limit = MAX_MEMORY if max_memory is None else max_memory
+    limit, device = MAX_MEMORY if max_memory is None else max_memory, torch.device(device)
     if solver not in ("cells", "cells+prune"):
-        need = {name: _dense_bytes(n, dimension, name) for name in _storages(n, storage, given)}
+        need = {name: _dense_bytes(n, dimension, name, device) for name in _storages(n, storage, given)}
         for name, size in need.items():
             if size <= limit:
                 why = f"the {name} matrix of {_size(size)} is within the limit of {_size(limit)}"
@@ -132,10 +135,10 @@ def plan(
         if storage not in (None, "float32"):
             raise InputError(f"Cells are solved in float32, but storage {storage} is given; leave the storage out.")
         why = "cells were asked for"
-    cell = _CELL
-    while cell > _SMALLEST_CELL and _cells_bytes(n, cell, dimension) > limit:
+    cell = _CELL if device.type == "cpu" else _LARGE_CELL
+    while cell > _SMALLEST_CELL and _cells_bytes(n, cell, dimension, device) > limit:
         cell = max(_SMALLEST_CELL, cell * 3 // 4)
-    size = _cells_bytes(n, cell, dimension)
+    size = _cells_bytes(n, cell, dimension, device)
     if size > limit:
         raise InputError(
             f"The limit of {_size(limit)} is too small for any solver on {n:,} points; "
@@ -153,14 +156,16 @@ def _storages(n: int, wanted: Storage | None, given: bool) -> list[Storage]:
     return ["float64", "float32", "float16"] if n <= _FINE else ["float32", "float16"] if n <= _SINGLE else ["float16"]
 
 
-def _dense_bytes(n: int, dimension: int, storage: str) -> int:
+def _dense_bytes(n: int, dimension: int, storage: str, device: torch.device) -> int:
     """Bytes of the matrix, of the points shifted, and of the tiles and rows in work."""
-    return n * n * TYPES[storage].itemsize + (8 if storage == "float64" else 4) * n * dimension + 64 * n + (32 << 20)
+    shifted = (8 if storage == "float64" else 4) * n * dimension
+    return n * n * TYPES[storage].itemsize + shifted + 64 * n + at_once(32 << 20, device)
 
 
-def _cells_bytes(n: int, size: int, dimension: int) -> int:
+def _cells_bytes(n: int, size: int, dimension: int, device: torch.device) -> int:
     """Bytes of a cell's matrix and points, of what is kept of each point, and of the blocks in work."""
-    return 4 * size * size + 12 * size * dimension + 150 * n + (100 << 10) * min(dimension, 1024) + (16 << 20)
+    blocks = at_once((100 << 10) * min(dimension, 1024) + (16 << 20), device)
+    return 4 * size * size + 12 * size * dimension + 150 * n + blocks
 
 
 def _rate(dimension: int) -> float:
