@@ -50,19 +50,22 @@ def make(folder: Path, kind: str, n: int, d: int, data: str | None, steps: int) 
 
 
 def of_images(folder: Path, data: str, steps: int) -> tuple[Views, Tensor]:
-    """Train a network once, and ask it about views of the images: the images as they are, then augmented ones."""
-    images = al.load(data)
+    """Train a network once, and ask it about views of the images: the images as they are, then augmented ones.
+
+    On an accelerator where there is one: the points are what is chosen from, not what is timed.
+    """
+    images, device = al.load(data), "cuda" if torch.cuda.is_available() else "cpu"
     kept = folder / f"{NETWORK}-{steps}.safetensors"
     if not kept.exists():
         model = al.networks.create(NETWORK, channels=3, classes=CLASSES, size=images.size)
-        found = al.fit(model, images, steps=steps, seed=0)
+        found = al.fit(model, images, steps=steps, seed=0, device=device)
         about = {"network": NETWORK, "channels": 3, "classes": CLASSES, "size": images.size}
         al.training.save_network(kept, found.model, about)
     model = al.training.load_network(kept)
 
     def views(view: int) -> tuple[Tensor, Tensor]:
         transform = al.policies.parse(POLICY) if view else None
-        signals = al.collect(model, images, transform=transform, seed=view)
+        signals = al.collect(model, images, transform=transform, seed=view, device=device)
         return signals.feature, signals.residual
 
     return views, images.labels

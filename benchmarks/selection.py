@@ -141,7 +141,7 @@ def apricot(neighbours: int | None = None) -> Contestant:
 
 def contestants(device: str = "cpu") -> dict[str, Contestant]:
     """All of them by name; those that begin with "exact" or "cells" are ours."""
-    exact: dict[str, Any] = {"solver": "decremental", "max_memory": 16 << 30}
+    exact: dict[str, Any] = {"solver": "decremental", "max_memory": (16 if device == "cpu" else 120) << 30}
     return {
         "exact": ours(device, **exact, storage="float32"),
         "exact one buffer": ours(device, **exact, storage="float32", reuse=True),
@@ -172,6 +172,7 @@ class Case:
     names: tuple[str, ...]
     rounds: int
     aim: str = ""
+    accelerator: bool = False  # whether it takes one
 
     @property
     def k(self) -> int:
@@ -207,6 +208,9 @@ CASES = {
         1,
         "cells 3 s at L 1.02, pruned 7 s at 1.005, exact within 5.5 GB",
     ),
+    "block 200000": Case(
+        "block", 200_000, 512, ("exact 16 bit", "cells", "cells + prune"), 1, "exact 1 to 3 s", accelerator=True
+    ),
     "block 1200000": Case(
         "block", 1_200_000, 512, ("cells", "cells + prune"), 1, "100 s, 1 GB, L a fifth under that of random picks"
     ),
@@ -239,7 +243,8 @@ def work(path: str, name: str, k: int, device: str) -> dict[str, Any]:
     call(few, 20)
     fixed = seconds(lambda: call(few, 20))
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what there is now
+    if device == "cpu":
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what there is now
     # a system that takes idle pages back would have them count as new when they are needed again
     before = max(status("VmRSS"), bare + points.nbytes)
     picks, told, spent = [], {}, []
@@ -248,7 +253,7 @@ def work(path: str, name: str, k: int, device: str) -> dict[str, Any]:
         picks, told = call(points, k)
         spent.append((time.perf_counter() - wall, time.process_time() - processor))
         if len(spent) == 1:
-            peak = status("VmHWM") - before
+            peak = status("VmHWM") - before if device == "cpu" else torch.cuda.max_memory_allocated() - points.nbytes
     return {
         "seconds": statistics.median(wall for wall, _ in spent),
         "processor_seconds": statistics.median(processor for _, processor in spent),
@@ -260,18 +265,27 @@ def work(path: str, name: str, k: int, device: str) -> dict[str, Any]:
     }
 
 
-def machine() -> dict[str, Any]:
-    """Measure what one thread can do at best: the fastest matrix product at hand, and reading."""
+def machine(device: str) -> dict[str, Any]:
+    """Measure what one thread, or the accelerator, can do at best: the fastest float32 matrix product, and reading."""
     torch.set_num_threads(1)
-    x = torch.randn(2048, 2048, generator=torch.Generator().manual_seed(0))
-    a, long = x.numpy(), torch.ones(1 << 28)
-    products = {
-        "numpy": lambda: a @ a,
-        "torch": lambda: x @ x,
-        "ours": lambda: inner_products(x, x),
-    }
-    rates = {name: 2 * 2048**3 / min(seconds(product) for _ in range(5)) / 1e9 for name, product in products.items()}
-    read = long.nbytes / min(seconds(lambda f=f: f(long)) for f in (torch.sum, torch.max) for _ in range(4)) / 1e9
+    size = 2048 if device == "cpu" else 8192
+    x = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    long = torch.ones(1 << (28 if device == "cpu" else 30), device=device)
+    products: dict[str, Callable[[], Any]] = {"torch": lambda: x @ x, "ours": lambda: inner_products(x, x)}
+    if device == "cpu":
+        a = x.numpy()
+        products["numpy"] = lambda: a @ a
+
+    def least(work: Callable[[], Any]) -> float:
+        def whole() -> None:
+            work()
+            if device != "cpu":
+                torch.cuda.synchronize()
+
+        return min(seconds(whole) for _ in range(5))
+
+    rates = {name: 2 * size**3 / least(product) / 1e9 for name, product in products.items()}
+    read = long.nbytes / min(least(lambda f=f: f(long)) for f in (torch.sum, torch.max)) / 1e9
     return {"gigaflops": max(rates.values()), "gigaflops_of": rates, "read_gigabytes": read}
 
 
@@ -292,21 +306,21 @@ def apart(*words: str) -> dict[str, Any]:
 def served(points: np.ndarray, picks: Iterable[int], rows: int = 20_000) -> tuple[float, float, float]:
     """Mean distance to the nearest pick, its standard error (0 if exact), and how often the nearest changes per point.
 
-    In float64, from all points up to 50,000, else from a sample.
+    In float64, from all points up to 50,000, else from a sample; on an accelerator where there is one.
     """
     n, chosen = len(points), torch.as_tensor(list(picks))
-    every = n <= 50_000
+    every, device = n <= 50_000, "cuda" if torch.cuda.is_available() else "cpu"
     sample = torch.arange(n) if every else torch.randperm(n, generator=torch.Generator().manual_seed(4))[:rows]
-    x = torch.from_numpy(np.asarray(points[chosen])).double()
+    x = torch.from_numpy(np.asarray(points[chosen])).double().to(device)
     square = x.square().sum(1)
     nearest, changes = [], 0
-    for part in sample.split(max(1, (1 << 24) // len(x))):
-        y = torch.from_numpy(points[part.numpy()]).double()
+    for part in sample.split(max(1, (1 << (24 if device == "cpu" else 28)) // len(x))):
+        y = torch.from_numpy(points[part.numpy()]).double().to(device)
         found = torch.addmm(square, y, x.T, alpha=-2).add_(y.square().sum(1, keepdim=True)).clamp_(min=0)
-        found[part[:, None] == chosen] = 0.0
+        found[(part[:, None] == chosen).to(device)] = 0.0
         falling = found.cummin(1).values
         changes += len(part) + int((falling[:, 1:] < falling[:, :-1]).sum())
-        nearest.append(falling[:, -1].sqrt())
+        nearest.append(falling[:, -1].sqrt().cpu())
     distance = torch.cat(nearest)
     error = 0.0 if every else float(distance.std()) / len(distance) ** 0.5
     return float(distance.mean()), error, changes / len(sample)
@@ -325,7 +339,7 @@ def floor(case: Case, found: dict[str, Any], sweeps: float, rates: dict[str, Any
 
 def measure(case: Case, path: Path, names: tuple[str, ...], rounds: int, device: str) -> dict[str, Any]:
     """Let the contestants take turns, and judge what they chose."""
-    rates = apart("machine")
+    rates = apart("machine", device)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for turn in range(rounds):
         for name in names if turn % 2 == 0 else reversed(names):
@@ -464,7 +478,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "selection.json")
     options = parser.parse_args()
     result = json.loads(options.out.read_text()) if options.out.exists() else {"cases": {}}
-    for name in CASES if options.cases == "all" else options.cases.split(","):
+    suited = [name for name, case in CASES.items() if options.device != "cpu" or not case.accelerator]
+    for name in suited if options.cases == "all" else options.cases.split(","):
         case = CASES[name]
         wanted = case.names if options.contestants == "all" else options.contestants.split(",")
         names = tuple(n for n in wanted if n in contestants() and (options.device == "cpu" or is_ours(n)))
@@ -485,7 +500,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--apart"]:
         target, task, *words = sys.argv[2:]
-        answer = machine() if task == "machine" else work(words[0], words[1], int(words[2]), words[3])
+        answer = machine(*words) if task == "machine" else work(words[0], words[1], int(words[2]), words[3])
         Path(target).write_text(json.dumps(answer))
     else:
         main()

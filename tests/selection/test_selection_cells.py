@@ -1,6 +1,7 @@
 """Cells: the tree, the merge against greedy on blocks, pruning against brute force, few picks, small matrices."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -248,3 +249,17 @@ def test_two_processes_choose_as_one(tmp_path):
         found = torch.load(tmp_path / f"{rank}.pt")
         for one, other in zip(expected, found, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+@pytest.mark.parametrize("solver", ["cells", "cells+prune"])
+def test_gpu_chooses_in_cells_as_a_cpu_does(solver, monkeypatch):
+    monkeypatch.setattr(sys.modules["auglean.selection.planning"], "_LARGE_CELL", 2500)  # that of a CPU
+    points = torch.randn(6000, 24, generator=torch.Generator().manual_seed(15))
+    one = facility_location(points, 600, solver=solver)
+    other = facility_location(points.cuda(), 600, solver=solver)
+    assert one.how["cells"] == other.how["cells"] == 4
+    assert other.how["objective"] == pytest.approx(one.how["objective"], rel=1e-3)
+    assert len({*one.indices.tolist()} & {*other.indices.tolist()}) > 550
+    assert other.weights.sum() == 6000

@@ -217,3 +217,13 @@ def test_bad_input_is_told_in_one_sentence(change, word):
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="Groups have shape"):
         group_influence(x, y, torch.zeros(3, dtype=torch.int64))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_gpu_gives_the_same(surrogate):
+    x, y = task()
+    there = logistic_influence(x.cuda(), y.cuda(), surrogate=surrogate)
+    here = logistic_influence(x, y, surrogate=surrogate)
+    assert torch.allclose(there.score.cpu(), here.score, rtol=1e-6, atol=1e-10)

@@ -97,3 +97,13 @@ def test_bad_input_is_told_in_one_sentence(change, word):
     with pytest.raises(InputError, match=word) as caught:
         softmax_influence(**{"features": x, "labels": y, **change})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+@pytest.mark.parametrize("method", ["exact", "ek-fac"])
+def test_gpu_gives_the_same(method):
+    x, y, w = task()
+    here = softmax_influence(x, y, sample_weight=w, method=method)
+    there = softmax_influence(x.cuda(), y.cuda(), sample_weight=w.cuda(), method=method)
+    torch.testing.assert_close(there.score.cpu(), here.score, rtol=1e-5, atol=1e-8)

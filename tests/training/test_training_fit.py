@@ -572,3 +572,20 @@ def test_a_network_may_be_in_float64(noise):
     wide, narrow = fit(linear().double(), noise(), **options), fit(linear(), noise(), **options)
     assert next(wide.model.parameters()).dtype == torch.float64
     torch.testing.assert_close(weights(wide.model), weights(narrow.model), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+@pytest.mark.parametrize("selector", [None, "coreset", "max-loss", "influence", "k-dpp"])
+def test_gpu_trains_as_a_cpu_does(selector):
+    data = al.load("digits")
+    results = {
+        device: fit(
+            "cnn", data, policy="translate1-rotate10", selector=selector, budget=0.2, steps=150, seed=1, device=device
+        )
+        for device in ("cpu", "cuda")
+    }
+    found = {device: al.collect(result.model, data, device="cpu") for device, result in results.items()}
+    accuracy = {device: float((signals.margin > 0).float().mean()) for device, signals in found.items()}
+    assert accuracy["cuda"] > 0.8
+    assert accuracy["cuda"] == pytest.approx(accuracy["cpu"], abs=0.05)
