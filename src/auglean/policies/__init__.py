@@ -30,6 +30,7 @@ from auglean.policies.colour import (
 from auglean.policies.copies import Copies, copies_for, crop_copies, rotate_copies, translate_copies
 from auglean.policies.geometric import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Translate, warp
 from auglean.policies.parsing import as_given, parse
+from auglean.policies.siamese import Siamese
 
 __all__ = [
     "Affine",
@@ -54,6 +55,7 @@ __all__ = [
     "Scale",
     "Sharpness",
     "Shear",
+    "Siamese",
     "Solarize",
     "Translate",
     "TrivialAugment",

@@ -438,12 +438,15 @@ class Cutout(Policy):
     def _operate(self, x: Tensor, params: Params) -> Tensor:
         inside = []
         for axis, length in enumerate((x.shape[3], x.shape[2])):
-            start = (params["centre"][:, axis, None] * length).long().clamp_(max=length - 1) - self.size // 2
+            start = self._pixel(params["centre"][:, axis, None], length) - self.size // 2
             place = torch.arange(length, device=x.device)
             inside.append((place >= start) & (place < start + self.size))  # (B, length)
         erased = (inside[1][:, :, None] & inside[0][:, None, :])[:, None].to(x.dtype)  # (B, 1, H, W)
         y = x * (1 - erased)
         return y + erased * self.fill if self.fill else y
+
+    def _pixel(self, share: Tensor, length: int) -> Tensor:
+        return (share * length).long().clamp_(max=length - 1)
 
     def extra_repr(self) -> str:
         """The arguments."""
