@@ -22,7 +22,7 @@ from auglean.condensation import SyntheticSet
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
 from auglean.moments import Moments
-from auglean.policies import Policy, as_policy
+from auglean.policies import Policy, as_policy, from_torchvision
 from auglean.selection import (
     CCS,
     EL2N,
@@ -98,6 +98,7 @@ __all__ = [
     "condensation",
     "data",
     "fit",
+    "from_torchvision",
     "jacobian_spectrum",
     "load",
     "moments",

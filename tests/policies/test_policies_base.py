@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import policy_case
@@ -295,12 +297,14 @@ def test_superposition_gap_sees_a_fill():
 
 
 def test_every_public_policy_goes_through_the_shared_case():
-    import test_policies_each as each
-
     from auglean import policies
 
+    modules = [import_module(path.stem) for path in sorted(Path(__file__).parent.glob("test_policies_each*.py"))]
     cases = [
-        case for case in vars(each).values() if isinstance(case, type) and issubclass(case, policy_case.PolicyCase)
+        case
+        for module in modules
+        for case in vars(module).values()
+        if isinstance(case, type) and issubclass(case, policy_case.PolicyCase)
     ]
     made = {type(case().make()) for case in cases if case.__name__.startswith("Test")}
     public = {

@@ -48,6 +48,7 @@ def moments_of(
         raise InputError(f"moments expected tol above 0 but found {tol!r}.")
     x, note = _checked(image)
     policy = as_policy(policy)
+    note = " ".join(filter(None, [note, *policy.notes]))
 
     def run(own: Rule, scale: float = 1.0) -> Nodes:
         return _nodes(policy, own, x, scale=scale, limit=max_memory)

@@ -22,6 +22,7 @@ from auglean.policies import (
     Flip,
     Identity,
     Mixture,
+    Normalize,
     Params,
     Policy,
     RandomCrop,
@@ -89,6 +90,7 @@ def rule(policy: Policy, question: Question) -> Rule | None:
 @rule.register(Identity)
 @rule.register(AutoContrast)
 @rule.register(Equalize)
+@rule.register(Normalize)
 def _certain(policy: Policy, question: Question) -> Rule:
     return finite({})
 

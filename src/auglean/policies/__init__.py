@@ -29,6 +29,8 @@ from auglean.policies.colour import (
 )
 from auglean.policies.copies import Copies, copies_for, crop_copies, rotate_copies, translate_copies
 from auglean.policies.geometric import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Translate, warp
+from auglean.policies.importing import from_torchvision
+from auglean.policies.normalizing import Normalize
 from auglean.policies.parsing import as_given, parse
 from auglean.policies.siamese import Siamese
 
@@ -45,6 +47,7 @@ __all__ = [
     "Flip",
     "Identity",
     "Mixture",
+    "Normalize",
     "Params",
     "Policy",
     "Posterize",
@@ -63,6 +66,7 @@ __all__ = [
     "as_policy",
     "copies_for",
     "crop_copies",
+    "from_torchvision",
     "mixture",
     "parse",
     "rotate_copies",

@@ -33,6 +33,7 @@ class Policy(nn.Module):
     Attributes:
         linear: Whether `apply` is affine in the image for every value of the parameters,
             `x ↦ M x + c`; without a fill or an offset `c` is zero and it is linear in the strict sense.
+        note: What should be said beside every number: what was left out, or why there is no closed form. May be empty.
 
     >>> import torch
     >>> from auglean.policies import Flip, Translate
@@ -46,6 +47,7 @@ class Policy(nn.Module):
     """
 
     linear: bool = False
+    note: str = ""
 
     def _draw(self, n: int, generator: Randomness, device: torch.device | str | None) -> Params:
         """Draw `n` independent parameters, always by the same number of random numbers for each.
@@ -143,6 +145,12 @@ class Policy(nn.Module):
         from auglean.moments import moments_of  # a higher floor, which needs this one
 
         return moments_of(self, image, method=method, **options)
+
+    @property
+    def notes(self) -> list[str]:
+        """The notes of the policy and of its parts, each once."""
+        found = [module.note for module in self.modules() if isinstance(module, Policy) and module.note]
+        return list(dict.fromkeys(found))
 
     @property
     def token(self) -> str | None:

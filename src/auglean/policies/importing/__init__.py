@@ -1,0 +1,5 @@
+"""Importers: policies read from the transforms of other libraries, with the laws of their own draws."""
+
+from auglean.policies.importing.torchvision import from_torchvision
+
+__all__ = ["from_torchvision"]
