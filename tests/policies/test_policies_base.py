@@ -299,7 +299,7 @@ def test_superposition_gap_sees_a_fill():
 def test_every_public_policy_goes_through_the_shared_case():
     from auglean import policies
 
-    modules = [import_module(path.stem) for path in sorted(Path(__file__).parent.glob("test_policies_each*.py"))]
+    modules = [import_module(path.stem) for path in sorted(Path(__file__).parent.glob("test_policies_*.py"))]
     cases = [
         case
         for module in modules
