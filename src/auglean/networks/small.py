@@ -6,14 +6,21 @@ Each function returns the body and the length of its feature vector. Weights sta
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from auglean.errors import InputError
+from auglean.networks.layers import AveragePool
 
 NORMS = ("instance", "batch", "group", "layer", "none")
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "leaky": nn.LeakyReLU, "swish": nn.SiLU}
-POOLS = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d, "nopool": None}
+POOLS: dict[str, Callable[[], nn.Module] | None] = {
+    "avg": AveragePool,
+    "max": partial(nn.MaxPool2d, 2),
+    "nopool": None,
+}
 
 
 def cnn(channels: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
@@ -98,7 +105,7 @@ def convnet(
         layers.append(nn.Conv2d(width if block else channels, width, 3, padding=padding))
         layers += [*_norm(norm, width, (high, wide)), ACTIVATIONS[activation]()]
         if (pooling := POOLS[pool]) is not None:
-            layers.append(pooling(2))
+            layers.append(pooling())
             high, wide = high // 2, wide // 2
     return nn.Sequential(*layers, nn.Flatten()), width * high * wide
 
