@@ -21,7 +21,7 @@ from auglean import (
 from auglean.condensation import SyntheticSet
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
-from auglean.moments import Moments
+from auglean.moments import ExpectedLoss, Moments, expected_loss
 from auglean.policies import Policy, as_policy, from_torchvision
 from auglean.selection import (
     CCS,
@@ -65,6 +65,7 @@ __all__ = [
     "Clustered",
     "Comparison",
     "Coreset",
+    "ExpectedLoss",
     "FitResult",
     "Forgetting",
     "GraNd",
@@ -97,6 +98,7 @@ __all__ = [
     "compare",
     "condensation",
     "data",
+    "expected_loss",
     "fit",
     "from_torchvision",
     "jacobian_spectrum",

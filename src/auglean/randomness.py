@@ -87,6 +87,7 @@ class Keys:
         stream: int | Tensor = 0,
     ) -> None:
         state = torch.as_tensor(ids, dtype=torch.int64) + _signed(derive(seed, "keys"))  # (n,)
+        self._example, self._epoch, self._stream = state, epoch, stream
         for part in (epoch, stream):
             state = _mix(state * _signed(_GOLDEN)) + part
         self._state = _mix(state * _signed(_GOLDEN))
@@ -99,6 +100,11 @@ class Keys:
     def device(self) -> torch.device:
         """Where the numbers are made."""
         return self._state.device
+
+    def split(self) -> tuple[Tensor, Tensor]:
+        """Give the epoch of each example, and a key of each that all its epochs share. Shapes `(n,)`, int64."""
+        epoch = torch.as_tensor(self._epoch, device=self.device).expand(len(self))
+        return epoch, _mix(_mix(self._example * _signed(_GOLDEN)) + self._stream)
 
     def bits(self, columns: int) -> Tensor:
         """Draw 64 random bits per example and column. Shape `(n, columns)`, int64."""

@@ -2,7 +2,19 @@
 
 from auglean.moments import colour_rules as colour_rules  # imported for the rules that it makes known
 from auglean.moments.computing import moments_of
+from auglean.moments.expected_loss import ExpectedLoss, expected_loss
 from auglean.moments.laws import Discrete, Law, Normal, Uniform, hats, rounded_uniform
 from auglean.moments.moments import Moments
 
-__all__ = ["Discrete", "Law", "Moments", "Normal", "Uniform", "hats", "moments_of", "rounded_uniform"]
+__all__ = [
+    "Discrete",
+    "ExpectedLoss",
+    "Law",
+    "Moments",
+    "Normal",
+    "Uniform",
+    "expected_loss",
+    "hats",
+    "moments_of",
+    "rounded_uniform",
+]

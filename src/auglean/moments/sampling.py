@@ -7,7 +7,7 @@ from torch import Tensor
 
 from auglean.moments.rules import Rule
 from auglean.policies import Policy
-from auglean.randomness import Keys
+from auglean.randomness import Keys, derive
 
 
 class Points(Keys):
@@ -46,3 +46,13 @@ def drawn_rule(policy: Policy, n: int, generator: torch.Generator) -> Rule:
     params = policy.draw(n, generator=generator)
     weights = torch.full((n, 1), 1 / n, dtype=torch.float64)
     return Rule({name: value[:, None] for name, value in params.items()}, weights, "monte carlo")
+
+
+def keyed_rule(policy: Policy, ids: Tensor, n: int, *, seed: int, stream: int = 0, stratified: bool = False) -> Rule:
+    """Give n draws of each image by its own `Keys`, independent or stratified, equally weighted."""
+    epochs = torch.arange(n, device=ids.device).repeat_interleave(len(ids))
+    keys = Keys(ids.repeat(n), seed=derive(seed, "losses"), epoch=epochs, stream=stream)
+    drawn = policy.draw(n * len(ids), generator=keys, stratified=stratified)
+    params = {name: value.view(n, len(ids), *value.shape[1:]) for name, value in drawn.items()}
+    weights = torch.full((n, len(ids)), 1 / n, dtype=torch.float64, device=ids.device)
+    return Rule(params, weights, "randomised qmc" if stratified else "monte carlo")

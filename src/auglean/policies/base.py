@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from auglean.errors import InputError
 from auglean.randomness import Randomness, integers, uniform
+from auglean.stratified import strata
 
 if TYPE_CHECKING:
     from auglean.moments import Moments
@@ -60,18 +61,28 @@ class Policy(nn.Module):
         """Apply row i of the parameters to image i. `x` is `(B, C, H, W)`, each parameter `(B, …)`."""
         raise NotImplementedError
 
-    def draw(self, n: int, *, generator: Randomness = None, device: torch.device | str | None = None) -> Params:
+    def draw(
+        self,
+        n: int,
+        *,
+        generator: Randomness = None,
+        device: torch.device | str | None = None,
+        stratified: bool = False,
+    ) -> Params:
         """Draw the parameters of `n` images.
 
         Args:
             n: How many; `draw(1)` is shared by every image of any batch (siamese).
             generator: A torch generator, `auglean.randomness.Keys`, or `None` for torch's default.
             device: Where the parameters are wanted; by default where the generator is.
+            stratified: Spread the draws evenly over the law, which every one of them still follows exactly: averages
+                stay unbiased and vary less. With a generator the n draws are spread; with `Keys` the draws of each
+                example over its epochs, in any 2^m epochs from a multiple of 2^m on.
 
         Returns:
             A dict of tensors of shape `(n, …)`.
         """
-        return self._draw(n, generator, device)
+        return self._draw(n, strata(n, generator) if stratified else generator, device)
 
     @overload
     def apply(self, x: Tensor, params: Mapping[str, Tensor]) -> Tensor: ...
