@@ -27,6 +27,7 @@ PAGES = (
     "README.md",
     "docs/comparing.md",
     "docs/facility-location.md",
+    "docs/influence.md",
     "docs/label-noise.md",
     "docs/reproduce-2019.md",
     "docs/weights.md",
@@ -168,11 +169,47 @@ def selection() -> str:
     return "\n".join([*lines, "", f"Seconds grow from 5,000 to 20,000 points with n to the power: {grown}."])
 
 
+def influence() -> str:
+    result = json.loads((RESULTS / "influence.json").read_text())
+    machine, large = result["machine"], result["softmax"]
+    lines = [
+        "| n × d | features | score | Pearson | Spearman | relative error, median |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    for row in result["leave_one_out"]:
+        head = [f"{row['n']:,} × {row['d']}", row["features"] + (", worst of 10 sets" if row["sets"] > 1 else "")]
+        for name, found in row["scores"].items():
+            figures = [f"{found[figure]:.4f}" for figure in ("pearson", "spearman")]
+            error = 100 * found["relative_error"]
+            lines.append(f"| {' | '.join([*head, name, *figures])} | {error:.{0 if error >= 10 else 2}f} % |")
+            head = ["", ""]
+    lines += [
+        "",
+        "| EK-FAC or binary, against | n × d, classes | ours, s | the other, s | times |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for row in result["rows"]:
+        times = " | ".join(f"{row[which]:.3g}" for which in ("first_seconds", "second_seconds"))
+        size = f"{row['n']:,} × {row['d']}, {row.get('classes', 2)}"
+        ranks = (
+            f"; Spearman with exact: ours {row['spearman']:.5f}, theirs {row['their_spearman']:.5f}"
+            if "spearman" in row
+            else ""
+        )
+        lines.append(f"| {row['against']}{ranks} | {size} | {times} | {row['ratio']:.1f} |")
+    size = f"{large['n']:,} × {large['d']}, {large['classes']}"
+    times = f"{large['ek_fac_seconds']:.3g} | {large['exact_seconds']:.3g} | {large['ek_fac_times_faster']:.1f}"
+    lines.append(f"| our exact softmax; Spearman with EK-FAC: {large['spearman']:.5f} | {size} | {times} |")
+    told = f"{machine['processor']}, one thread, torch {machine['torch']}. Repeat: `{result['command']}`."
+    return "\n".join([*lines, "", told])
+
+
 _FIGURES = (("seconds", 3), ("megabytes", 0), ("L_ratio", 4), ("times_floor", 1))
 
 
 def section(name: str) -> str:
     others = {
+        "influence": influence,
         "label_noise": label_noise,
         "reproduce-2019": reproduce_2019,
         "selection": selection,

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from auglean.errors import InputError
+
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file atomically, making its folders."""
@@ -40,6 +42,32 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(str(path), framework="pt") as file:
         state = json.loads((file.metadata() or {}).get("state", "{}"))
         return {name: torch.as_tensor(file.get_tensor(name)) for name in file.keys()}, state  # noqa: SIM118
+
+
+def write_object(path: str | Path, name: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write an object of the class of that name, as its `save` does, as one safetensors file, atomically."""
+    write_tensors(path, tensors, {"format": _format(name), **state})
+
+
+def read_object(path: str | Path, name: str) -> dict[str, Any]:
+    """Read what `write_object` wrote of a class: tensors and state, by the names of its fields.
+
+    Raises:
+        InputError: If there is no such file, or it holds something else.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        tensors, state = read_tensors(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"Cannot read {path} ({error}); give a file written by {name}.save.") from error
+    if state.pop("format", None) != _format(name):
+        raise InputError(f"{path} holds no {name}; give a file written by {name}.save.")
+    return {**tensors, **state}
+
+
+def _format(name: str) -> str:
+    return f"auglean.{name}/1"
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from auglean.errors import InputError, unknown
+from auglean.files import read_object, write_object
 from auglean.signals.logistic import LogisticHead, check_inputs, check_labels, fit_logistic
 
 Surrogate = Literal["influence", "leave-one-out", "newton"]
@@ -19,7 +22,7 @@ _REFERENCE_RIDGE = 2e-10
 #: Where exponentials are cut off to stay finite, and what may be divided by.
 _LOG_MOST, _TINY = 700.0, 1e-300
 #: Rows whose quadratic forms are worked out together.
-_ROWS = 8192
+_ROWS = 1024
 #: Columns of a symmetric product that are worked out together.
 _COLUMNS = 64
 
@@ -36,6 +39,10 @@ class Influence:
         loss: Cross-entropy of the label. Shape `(n,)`, float64.
         method: How the score was got.
         seconds: Wall-clock time, that of a fit included.
+
+    >>> found = Influence(torch.tensor([0.1, 0.0]), torch.tensor([0.5, 0.2]), torch.tensor([0.2, 0.0]), "influence")
+    >>> len(found), found.method
+    (2, 'influence')
     """
 
     score: Tensor
@@ -46,6 +53,20 @@ class Influence:
 
     def __len__(self) -> int:
         return len(self.score)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to one safetensors file; a file that was there is replaced when the new one is whole."""
+        tensors = {"score": self.score, "leverage": self.leverage, "loss": self.loss}
+        write_object(Path(path), "Influence", tensors, {"method": self.method, "seconds": self.seconds})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Influence:
+        """Read what `save` wrote, to the CPU.
+
+        Raises:
+            InputError: If there is no such file, or it holds something else.
+        """
+        return cls(**read_object(Path(path), "Influence"))
 
     def __repr__(self) -> str:
         lines = [f"Influence of {len(self)} examples ({self.method}, {self.seconds:.2f} s)"]
@@ -206,7 +227,7 @@ class _Model:
         elif head.classes != 2:
             raise InputError(f"The head has {head.classes} classes; give one of two, or use softmax_influence.")
         self.intercept = fit_intercept
-        x = features.detach().double()  # (n, d)
+        x = features.detach().to(torch.float64, copy=True)  # (n, d)
         z = head.logits(x)[:, 1]  # (n,)
         self.weight = torch.ones_like(z) if sample_weight is None else sample_weight.to(z)
         self.margin = (2 * y - 1) * z  # of the label's logit over the other
@@ -219,10 +240,10 @@ class _Model:
         if fit_intercept:
             logs = w.log() + self.log_curvature
             self.log_total = torch.logsumexp(logs, 0)
-            x = x - torch.softmax(logs, 0) @ x
+            x -= torch.softmax(logs, 0) @ x
         self.x = x
         ridge = _REFERENCE_RIDGE if reference else 1 / head.C
-        self._factor(_lower_square(x * (w.sqrt() * (self.log_curvature / 2).exp())[:, None]), ridge)
+        self._factor(_lower_square(x, w * self.log_curvature.exp()), ridge)
         self.quadratic = self.form(x)
 
     def _factor(self, hessian: Tensor, ridge: float) -> None:
@@ -230,7 +251,9 @@ class _Model:
         d = len(hessian)
         ridged = hessian.clone()
         ridged.diagonal().add_(ridge)
-        self.root, info = torch.linalg.cholesky_ex(ridged)
+        # as the transposed upper factor, whose layout the solves go through faster
+        upper, info = torch.linalg.cholesky_ex(ridged.mT, upper=True)
+        self.root = upper.mT
         self.basis: Tensor | None = None
         if int(info):
             values, self.basis = torch.linalg.eigh(hessian)
@@ -252,10 +275,11 @@ class _Model:
         return found + (log_factor - self.log_total).clamp(max=_LOG_MOST).exp() if self.intercept else found
 
 
-def _lower_square(u: Tensor) -> Tensor:
-    """Give `uᵀu` of `(n, d)`, of which only the lower triangle is sure to be there: half of the work, in blocks."""
-    d = u.shape[1]
-    square = u.new_zeros(d, d)
+def _lower_square(x: Tensor, weight: Tensor) -> Tensor:
+    """Give `Σ_i w_i x_i x_iᵀ`, of which only the lower triangle is sure to be there: half of the work, in blocks."""
+    d = x.shape[1]
+    square = x.new_zeros(d, d)
     for end in range(_COLUMNS, d + _COLUMNS, _COLUMNS):
-        torch.mm(u[:, end - _COLUMNS : end].T, u[:, :end], out=square[end - _COLUMNS : end, :end])
+        rows = slice(end - _COLUMNS, end)
+        torch.mm((x[:, rows] * weight[:, None]).T, x[:, :end], out=square[rows, :end])
     return square

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError
-from auglean.files import read_tensors, write_tensors
-
-_FORMAT = "auglean.Signals/1"
+from auglean.files import read_object, write_object
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -99,8 +97,8 @@ class Signals:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to one safetensors file; a file that was there is replaced when the new one is whole."""
-        state = {"format": _FORMAT, "seconds": self.seconds, "forward_passes": self.forward_passes}
-        write_tensors(Path(path), self.tensors, state)
+        state = {"seconds": self.seconds, "forward_passes": self.forward_passes}
+        write_object(Path(path), "Signals", self.tensors, state)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Signals:
@@ -109,18 +107,7 @@ class Signals:
         Raises:
             InputError: If there is no such file, or it holds something else.
         """
-        from safetensors import SafetensorError
-
-        try:
-            tensors, state = read_tensors(Path(path))
-        except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"Cannot read {os.fspath(path)} ({error}); give a file written by Signals.save."
-            ) from error
-        if state.pop("format", None) != _FORMAT:
-            raise InputError(f"{os.fspath(path)} holds no Signals; give a file written by Signals.save.")
-        values: dict[str, Any] = {**tensors, **state}
-        return cls(**values)
+        return cls(**read_object(Path(path), "Signals"))
 
     def __repr__(self) -> str:
         lines = [
