@@ -101,6 +101,12 @@ def test_fit_then_select(auglean, tmp_path):
     chosen = json.loads((tmp_path / "run" / "selection.json").read_text())
     assert len(set(chosen["indices"])) == 30
     assert chosen["how"]["fingerprint"]
+    words = ["--model", "run/model.safetensors", "--selector", "variance", "--budget", 30, "--json"]
+    strong, none = (
+        json.loads(auglean("select", *words, "--policy", name, "--out", name)[1]) for name in ("cutout6", "translate0")
+    )
+    assert min(strong["gains"]) > 0
+    assert none["gains"] == [0] * 30
     code, _, err = auglean("select", "--model", "run/model.safetensors")
     assert (code, err.count("\n")) == (2, 1)
     assert "exists" in err

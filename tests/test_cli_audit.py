@@ -92,8 +92,8 @@ def test_other_images_are_noticed(run, select):
         (["--audit", "missing.json"], "No such file"),
         (["--audit", "broken.json"], "Cannot read indices from broken.json"),
         (["--audit", "fine.txt", "--model", "missing.safetensors"], "holds no network"),
-        (["--audit", "fine.txt", "--selector", "random"], "leave --selector and --budget out"),
-        (["--audit", "fine.txt", "--budget", "5"], "leave --selector and --budget out"),
+        (["--audit", "fine.txt", "--selector", "random"], "leave --selector, --budget and --policy out"),
+        (["--audit", "fine.txt", "--budget", "5"], "leave --selector, --budget and --policy out"),
         ([], "--audit FILE"),
     ],
 )

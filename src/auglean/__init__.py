@@ -46,6 +46,7 @@ from auglean.selection import (
     Selector,
     SupportVectors,
     TracIn,
+    Variance,
     select,
 )
 from auglean.signals import Signals, collect
@@ -92,6 +93,7 @@ __all__ = [
     "SupportVectors",
     "SyntheticSet",
     "TracIn",
+    "Variance",
     "as_policy",
     "budget_curve",
     "collect",

@@ -180,6 +180,21 @@ def test_signals_from_the_steps_and_a_threshold_reach_every_run(tmp_path):
     assert [dict(row) for row in alone.kappa] == found["max-loss"]["kappa"][1]
 
 
+def test_selectors_and_weights_that_ask_what_the_policy_does(tmp_path):
+    options = {**TINY, "steps": 16, "every": 2, "weights": "neyman", "policy": "translate1"}
+    found = al.compare(tiny(), selectors="variance,coreset", out=tmp_path / "run", **options)
+    folder = tmp_path / "run" / "selections"
+    for name in ("variance", "coreset", "random"):
+        for epoch in (0, 2):
+            chosen = Selection.load(folder / f"{name}-0.1-full+subset" / "seed0" / f"epoch{epoch:04d}.json")
+            assert float(chosen.loss_sd.min()) > 0
+    # at equal budgets, copies and steps
+    assert found["variance"]["images_augmented"] == pytest.approx(found["coreset"]["images_augmented"], abs=16)
+    # no other deviation than that under the policy: none of which does nothing
+    alone = fit("mlp", tiny().train, selector="variance", budget=0.1, steps=2, policy="translate0")
+    assert alone.selection.gains.tolist() == [0] * len(alone.selection)
+
+
 def test_an_arm_is_what_fit_gives_for_its_seed(digits):
     """So arms share seeds, initial weights, recipe and steps; worked out for one of them by hand."""
     sets = al.splits("digits")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from auglean.errors import InputError
-from auglean.selection import KDPP, Clustered, Coreset, Influence, Margin, MaxLoss, SupportVectors
+from auglean.selection import KDPP, Clustered, Coreset, Influence, Margin, MaxLoss, SupportVectors, Variance
 from auglean.studies.curve_policies import DEFAULT, RANDOM, CurveArm, arms_of, paper_arms
 from auglean.studies.curve_runs import assemble, pack, unpack
 
@@ -40,6 +40,19 @@ def test_the_ends_of_every_arm_are_floor_and_ceiling_to_the_bit(downweight):
     late = again.fit(torch.randperm(40), downweight=downweight, before=chain)
     assert torch.equal(late.head.weight, ceiling.head.weight)
     assert torch.equal(again.fit(NONE, before=chain, downweight=downweight).head.weight, floor.head.weight)
+
+
+def test_the_most_disturbed_are_those_of_the_fixed_copies():
+    of = task()
+    made = features(of)
+    found = runs(of, made)
+    fit = found.fit(torch.tensor([3, 17]))
+    logits = [fit.head.logits(copy).double() for copy in made.train[1:]]
+    losses = torch.stack([torch.nn.functional.cross_entropy(z, of.train.labels, reduction="none") for z in logits])
+    expected = (losses.square().mean(0) - losses.mean(0).square()).sqrt()
+    torch.testing.assert_close(found.deviation(fit).double(), expected, rtol=1e-4, atol=1e-6)
+    order = found.choose(Variance(), fit, 40, 0)
+    assert torch.equal(order, found.deviation(fit).argsort(descending=True, stable=True))
 
 
 @pytest.mark.parametrize("downweight", [False, True])

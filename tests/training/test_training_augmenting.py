@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 import auglean as al
 from auglean.errors import InputError
 from auglean.policies import as_policy, parse
-from auglean.selection import Random, Selection, Selector
+from auglean.selection import Random, Selection, Selector, neyman
 from auglean.selection.weights import WeightMode, gradient_error
 from auglean.signals import measure
 from auglean.training import ROLES, AugmentSampler, AugmentSubset, Item, Plan, weighted_loss
@@ -50,7 +50,7 @@ def split(plan):
 )
 def test_items_of_an_epoch_with_a_selector(numbered, role, items, weights):
     """Spec 1.5: A 2B, A0 B, B N+B, C 2B, for N = 40 and B = 10."""
-    sampler = AugmentSampler(numbered(), selector="random", budget=10, role=role, weights=weights)
+    sampler = AugmentSampler(numbered(), selector="random", budget=10, role=role, weights=weights, policy="flip")
     originals, copies = split(sampler.plan())
     subset = set(sampler.selection.indices.tolist())
     assert len(sampler) == len(sampler.plan()) == items
@@ -84,8 +84,8 @@ def test_items_of_an_epoch_without_a_selector(numbered, augment, items):
 def test_weights_have_mean_one_over_an_epoch(gammas, role, mode, epoch):
     k = len(gammas)
     data = al.ImageSet(torch.zeros(40, 1, 8, 8, dtype=torch.uint8), torch.arange(40) % 4)
-    sampler = AugmentSampler(data, selector="random", budget=k, role=role, weights=mode)
-    sampler.selection = chosen(list(range(k)), gammas, 40)
+    sampler = AugmentSampler(data, selector="random", budget=k, role=role, weights=mode, policy="flip")
+    sampler.selection = chosen(list(range(k)), gammas, 40).with_(loss_sd=torch.arange(k).double())
     plan = sampler.plan(epoch)
     assert float(plan.weight.double().mean()) == pytest.approx(1.0, abs=1e-5)
     assert (plan.weight >= 0).all()
@@ -209,7 +209,7 @@ def test_the_gradient_error_is_that_of_the_weights_in_use(numbered):
     model = network()
     errors = {}
     for mode in MODES:
-        sampler = AugmentSampler(numbered(), selector="coreset", budget=8, weights=mode)
+        sampler = AugmentSampler(numbered(), selector="coreset", budget=8, weights=mode, policy="flip")
         errors[mode] = sampler.reselect(model).gradient_error
     assert errors["raw"] == pytest.approx(errors["mean1"])  # the total of the weights is not an error
     assert errors["none"] != pytest.approx(errors["raw"], rel=1e-3)
@@ -289,10 +289,10 @@ def test_what_asks_no_model_keeps_to_the_clock_and_is_measured_where_that_is_wis
 def test_the_weights_of_a_mode_are_those_it_gives_on_average(noise):
     model, found = network(), {}
     for mode in MODES:
-        sampler = AugmentSampler(noise(), selector="coreset", budget=8, weights=mode)
+        sampler = AugmentSampler(noise(), selector="coreset", budget=8, weights=mode, policy="flip")
         sampler.reselect(model)
         found[mode] = sampler.measured[0].kappa
-    assert found["raw"] == found["mean1"] == found["sampled"]
+    assert found["raw"] == found["mean1"] == found["sampled"] == found["neyman"]
     assert found["none"] != pytest.approx(found["raw"], rel=1e-3)
 
 
@@ -405,6 +405,9 @@ def test_roles_without_steps_on_every_example_are_refused(noise, role):
         ({"reselect_above": 0.0}, "reselect_above is 0.0; give a relative error above 0"),
         ({"reselect_above": float("nan")}, "reselect_above is nan"),
         ({"signals": "step"}, "did you mean 'steps'"),
+        ({"selector": "variance", "budget": 5}, "'variance' asks how far the policy moves the loss; give the policy"),
+        ({"selector": "random", "budget": 5, "weights": "neyman"}, "weights='neyman' asks how far"),
+        ({"selector": "variance", "budget": 5, "policy": "flip", "signals": "steps"}, "the steps do not say"),
     ],
 )
 def test_bad_options_are_told(numbered, options, word):
@@ -416,6 +419,32 @@ def test_a_selector_that_asks_needs_a_model(numbered):
     with pytest.raises(InputError, match="pass it to reselect"):
         AugmentSampler(numbered(), selector="coreset", budget=5).reselect()
     assert AugmentSampler(numbered(), selector="random", budget=5).reselect() is not None
+    with pytest.raises(InputError, match="pass it to reselect"):
+        AugmentSampler(numbered(), selector="random", budget=5, weights="neyman", policy="flip").reselect()
+
+
+@pytest.mark.parametrize("selector", ["random", "variance", "coreset"])
+def test_a_period_of_neyman_holds_each_chosen_as_often_as_its_deviation_asks(noise, selector):
+    sampler = AugmentSampler(noise(), selector=selector, budget=8, every=4, weights="neyman", policy="translate2")
+    mass = torch.zeros(len(sampler.data), dtype=torch.float64)
+    copies = torch.zeros(len(sampler.data), dtype=torch.int64)
+    for epoch in range(8):
+        sampler.set_epoch(epoch)
+        chosen = sampler.reselect(network())
+        assert (chosen is not None) == (epoch % 4 == 0)
+        if chosen is not None:
+            mass.zero_()
+            copies.zero_()
+            first = chosen
+        which, _, weight = sampler._copies(epoch)
+        assert len(which) == 8
+        mass.index_add_(0, which, weight)
+        copies += torch.bincount(which, minlength=len(copies))
+    share = first.weights * (8 / first.weights.sum())
+    assert mass[first.indices].tolist() == pytest.approx((4 * share).tolist())  # that of mean1, exactly
+    assert torch.equal(copies[first.indices], neyman(share * first.loss_sd, 32))
+    assert float(first.loss_sd.min()) > 0
+    assert len(set(copies[first.indices].tolist())) > 1
 
 
 def test_a_plan_is_cut_into_batches(numbered):

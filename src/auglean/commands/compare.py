@@ -16,7 +16,7 @@ def compare(
     selectors: list[str] = ["max-loss", "coreset"],  # noqa: B006 (only read)
     budgets: list[int | float] = [0.1],  # noqa: B006
     role: list[str] = ["full+subset"],  # noqa: B006
-    weights: Literal["sampled", "raw", "mean1", "none"] = "sampled",
+    weights: Literal["sampled", "raw", "mean1", "none", "neyman"] = "sampled",
     steps: int = 600,
     seeds: int = 3,
     seed: int = 0,
@@ -52,11 +52,12 @@ def compare(
             random-per-class, el2n, el2n-proportional, grand, grand-proportional, influence, influence-proportional,
             influence-inverse, margin, margin-proportional, margin-inverse, forgetting, tracin, ccs, info-batch,
             herding, k-center, gradient-matching, gradient-matching-per-batch, coreset, coreset-last-layer, k-dpp,
-            k-dpp-influence, k-dpp-loss, k-dpp-greedy, support-vectors.
+            k-dpp-influence, k-dpp-loss, k-dpp-greedy, support-vectors, variance, variance-proportional.
         budgets: Comma-separated: fractions of the training images (0.1,0.3) or counts (100,300).
         role: Comma-separated: full+subset (all originals and copies of the chosen), subset+subset (the chosen and
             their copies), random+subset (random originals and copies of the chosen), subset (the chosen, weak only).
-        weights: How the weights of a choice enter: sampled (copies in proportion), raw, mean1, none.
+        weights: How the weights of a choice enter: sampled (copies in proportion), raw, mean1, none, or
+            neyman (copies in proportion also to how far the policy moves the loss).
         steps: Optimiser steps of every run.
         seeds: Runs per arm.
         seed: The first seed.

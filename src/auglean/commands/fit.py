@@ -16,7 +16,7 @@ def fit(
     selector: str | None = None,
     budget: int | float | None = None,
     role: Literal["full+subset", "subset+subset", "random+subset", "subset"] = "full+subset",
-    weights: Literal["sampled", "raw", "mean1", "none"] = "sampled",
+    weights: Literal["sampled", "raw", "mean1", "none", "neyman"] = "sampled",
     steps: int = 600,
     seed: int = 0,
     every: int = 5,

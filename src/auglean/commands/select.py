@@ -17,6 +17,7 @@ def select(
     data: str = "digits",
     selector: str = _SELECTOR,
     budget: int | float = _BUDGET,
+    policy: str | None = None,
     seed: int = 0,
     size: int | None = None,
     limit: int | None = None,
@@ -33,6 +34,7 @@ def select(
         data: As of `auglean compare`; the training images are chosen from.
         selector: random, random-each-epoch, or one of `auglean compare`.
         budget: Fraction (0.1) or count (100) of images to choose.
+        policy: Augmentation, for the selector variance. Default: as of `auglean compare`.
         seed: Fixes what is drawn, and how images are cut into training, validation and test sets.
         size: Resize images to size × size.
         limit: Choose from at most so many images, as `auglean fit` with the same limit trains on.
@@ -47,8 +49,10 @@ def select(
         json: Print the selection, or the result of the check, on stdout.
     """
     if audit is not None:
-        if (selector, budget) != (_SELECTOR, _BUDGET):
-            raise InputError("--audit checks a list in place of choosing one; leave --selector and --budget out.")
+        if (selector, budget, policy) != (_SELECTOR, _BUDGET, None):
+            raise InputError(
+                "--audit checks a list in place of choosing one; leave --selector, --budget and --policy out."
+            )
         _audit(audit, model, data, seed, size, limit, skip_corrupt, device, out, json)
         return
     if model is None:
@@ -56,6 +60,7 @@ def select(
     from auglean import selection
     from auglean.data import splits
     from auglean.signals import collect
+    from auglean.studies.comparing import resolve_policies
     from auglean.training import load_network
 
     chooser = selection.parse(selector)[0]
@@ -65,7 +70,8 @@ def select(
         raise InputError(f"{target} exists; give another file as --out.")
     train = splits(data, seed=seed, size=size, limit=limit, skip_corrupt=skip_corrupt).train
     selection.count(budget, len(train))
-    signals = collect(network, train, device=usable(device))
+    asked = resolve_policies(policy, None, train)[0] if chooser.needs_policy else None
+    signals = collect(network, train, device=usable(device), policy=asked, seed=seed)
     chosen = selection.select(signals, train.labels, chooser, budget=budget, seed=seed)
     chosen = chosen.with_(how={**chosen.how, "data": train.name, "fingerprint": train.fingerprint})
     chosen.save(target)

@@ -1,7 +1,7 @@
 """Which examples are worth augmenting: selections, selectors, budgets, weights and facility location."""
 
 from auglean.selection.auditing import Audit, audit
-from auglean.selection.budgets import allocate, count
+from auglean.selection.budgets import allocate, count, neyman
 from auglean.selection.clustered import Clustered
 from auglean.selection.composition import InBlocks, PerClass, map_reduce
 from auglean.selection.coreset import Coreset
@@ -19,6 +19,7 @@ from auglean.selection.scores import EL2N, Forgetting, GraNd, Influence, Margin,
 from auglean.selection.selection import Selection
 from auglean.selection.selectors import Selector
 from auglean.selection.support import SupportVectors
+from auglean.selection.variance import Variance
 from auglean.selection.weights import WeightMode, effective_weights, gradient_error
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Selector",
     "SupportVectors",
     "TracIn",
+    "Variance",
     "WeightMode",
     "allocate",
     "audit",
@@ -55,6 +57,7 @@ __all__ = [
     "gradient_error",
     "greedy_log_determinant",
     "map_reduce",
+    "neyman",
     "parse",
     "read_indices",
     "sample_k_dpp",

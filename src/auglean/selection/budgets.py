@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -105,3 +106,41 @@ def members(labels: Tensor) -> list[Tensor]:
     """List the examples of each class that has any, both ascending, in one pass. Tensors of int64."""
     order = torch.argsort(labels, stable=True)
     return list(torch.split(order, labels.unique(return_counts=True)[1].tolist()))
+
+
+def neyman(spread: Tensor, copies: int) -> Tensor:
+    """Share out copies so that the sum of the examples' expected losses is estimated with the least variance.
+
+    Minimises `Σ_i s_i² / n_i` over whole `n_i ≥ 1` of that sum. Neyman's n_i ∝ s_i (1934) solves it but for whole
+    numbers; one each, and then one after another to the largest `s_i² / (n_i (n_i + 1))`, solves it exactly
+    (Wright 2012, *The equivalence of Neyman optimum allocation for sampling and equal proportions for apportioning the
+    U.S. House of Representatives*). Ties go to fewest copies, then to the lowest index.
+
+    Args:
+        spread: `s_i`: weight times standard deviation of the loss. Shape `(k,)`, ≥ 0.
+        copies: Their number, at least k.
+
+    Returns:
+        Shape `(k,)`, int64.
+
+    Raises:
+        InputError: If there are fewer copies than examples, or a deviation is no number ≥ 0.
+
+    >>> neyman(torch.tensor([3.0, 1.0, 0.0]), 6).tolist()
+    [4, 1, 1]
+    """
+    values = spread.double().cpu()
+    if copies < len(values):
+        raise InputError(f"{copies} copies were to be shared among {len(values)} examples; give at least one each.")
+    if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
+        raise InputError("The deviations are not all numbers of at least 0; collect them anew.")
+    squares = values.square().tolist()
+    queue = [(-square / 2, 1, i) for i, square in enumerate(squares)]
+    heapq.heapify(queue)
+    for _ in range(copies - len(squares)):
+        _, n, i = queue[0]
+        heapq.heapreplace(queue, (-squares[i] / ((n + 1) * (n + 2)), n + 1, i))
+    counts = torch.ones(len(squares), dtype=torch.int64)
+    for _, n, i in queue:
+        counts[i] = n
+    return counts

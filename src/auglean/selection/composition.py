@@ -124,6 +124,11 @@ class Composed(Selector):
         return self.inner.needs_signals
 
     @property
+    def needs_policy(self) -> bool:  # type: ignore[override]
+        """Whether the inner selector asks what the policy does."""
+        return self.inner.needs_policy
+
+    @property
     def each_epoch(self) -> bool:
         """Whether the inner selector chooses anew at every epoch."""
         return self.inner.each_epoch

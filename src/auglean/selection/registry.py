@@ -18,6 +18,7 @@ from auglean.selection.scores import EL2N, Forgetting, GraNd, Influence, Margin,
 from auglean.selection.selection import Selection
 from auglean.selection.selectors import Selector
 from auglean.selection.support import SupportVectors
+from auglean.selection.variance import Variance
 from auglean.signals import Signals
 
 SELECTORS: dict[str, Selector] = {
@@ -42,6 +43,8 @@ SELECTORS: dict[str, Selector] = {
         Margin(draw="inverse"),
         Forgetting(),
         TracIn(),
+        Variance(),
+        Variance(draw="proportional"),
         CCS(),
         InfoBatch(),
         Herding(),

@@ -16,6 +16,7 @@ from auglean.signals import Signals
 from auglean.signals.softmax_influence import softmax_influence
 
 Draw = Literal["top", "bottom", "proportional", "inverse", "softmax"]
+_FROM_TRAINING = "take them from training, by auglean.signals.Recorder"
 _DRAWS = ["top", "bottom", "proportional", "inverse", "softmax"]
 
 
@@ -233,7 +234,7 @@ class Forgetting(Scored):
     name: ClassVar[str] = "forgetting"
 
     def _score(self, signals: Signals, labels: Tensor) -> Tensor:
-        return _recorded(signals, "forgetting", "counts of forgetting")
+        return recorded(signals, "forgetting", "counts of forgetting", _FROM_TRAINING)
 
 
 @dataclass(frozen=True)
@@ -249,14 +250,14 @@ class TracIn(Scored):
     name: ClassVar[str] = "tracin"
 
     def _score(self, signals: Signals, labels: Tensor) -> Tensor:
-        return _recorded(signals, "tracin", "sums of TracIn")
+        return recorded(signals, "tracin", "sums of TracIn", _FROM_TRAINING)
 
 
-def _recorded(signals: Signals, name: str, what: str) -> Tensor:
-    """Give an optional field of the signals."""
+def recorded(signals: Signals, name: str, what: str, remedy: str) -> Tensor:
+    """Give an optional field of the signals, or raise `InputError` with what to do where they do not hold it."""
     values: Tensor | None = getattr(signals, name, None)
     if values is None:
-        raise InputError(f"The signals hold no {what}; take them from training, by auglean.signals.Recorder.")
+        raise InputError(f"The signals hold no {what}; {remedy}.")
     return values
 
 

@@ -37,6 +37,8 @@ class Selection:
             example, −1 where none does. Shape `(n,)`, int64; None for score policies.
         gradient_error: `‖Σ_i g_i − Σ_j w_j g_j‖ / ‖Σ_i g_i‖` over last-layer gradients, see
             `auglean.selection.gradient_error`; None where no model was asked.
+        loss_sd: Standard deviation of each one's loss under the policy; None where it was not asked.
+            Shape `(k,)`, float64.
 
     Raises:
         InputError: If the indices are not distinct or not in `0 … total − 1`, or the shapes disagree.
@@ -56,6 +58,7 @@ class Selection:
     how: Mapping[str, Any] = field(default_factory=dict)
     assignment: Tensor | None = None
     gradient_error: float | None = None
+    loss_sd: Tensor | None = None
 
     def __post_init__(self) -> None:
         indices = self.indices
@@ -131,9 +134,9 @@ class Selection:
     def from_dict(cls, plain: Mapping[str, Any]) -> Selection:
         """Build from what `to_dict` gave."""
         tensors = {name: torch.tensor(plain[name], dtype=torch.float64) for name in ("weights", "gains")}
-        for name in ("indices", "assignment"):
+        for name, dtype in (("indices", torch.int64), ("assignment", torch.int64), ("loss_sd", torch.float64)):
             if plain.get(name) is not None:
-                tensors[name] = torch.tensor(plain[name], dtype=torch.int64)
+                tensors[name] = torch.tensor(plain[name], dtype=dtype)
         return cls(**{**plain, **tensors})
 
     @classmethod

@@ -29,11 +29,13 @@ class Selector:
     Attributes:
         name: How results and the command line call it.
         needs_signals: Whether it asks a model; the others cost no forward pass.
+        needs_policy: Whether it asks what the policy does to each loss; that takes a forward pass for each draw.
         each_epoch: Whether it chooses anew at every epoch.
     """
 
     name: ClassVar[str] = ""
     needs_signals: ClassVar[bool] = True
+    needs_policy: ClassVar[bool] = False
 
     @property
     def each_epoch(self) -> bool:

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch.utils.data import TensorDataset
 
 from auglean.errors import InputError
 from auglean.networks.probing import bare, find_head, placement, undisturbed
+from auglean.policies import Policy, as_given
 from auglean.progress import track
-from auglean.randomness import Keys
+from auglean.randomness import Keys, derive
 from auglean.signals.record import Signals
 
 KEEP = 1 << 30  # bytes of results that may wait on the device, so that it need not stop after each batch
@@ -70,6 +72,8 @@ def collect(
     device: torch.device | str | None = None,
     indices: Tensor | Sequence[int] | None = None,
     transform: Callable[[Tensor], Tensor] | None = None,
+    policy: Policy | str | None = None,
+    draws: int = 8,
     seed: int = 0,
     keep_on_device: bool = False,
 ) -> Signals:
@@ -88,7 +92,9 @@ def collect(
         indices: The examples to use, in this order; by default all.
         transform: Applied to each float batch `(B, C, H, W)`. A policy draws by (seed, index), so that an
             example gets the same image whatever the batch.
-        seed: For the draws of `transform`.
+        policy: Estimate also, by a further pass for each draw, how far it moves the loss: `Signals.loss_sd`.
+        draws: Of `policy`, for each example; 2 or more.
+        seed: For the draws of `transform` and of `policy`.
         keep_on_device: Leave the results where they were computed; by default they come to the CPU.
 
     Raises:
@@ -170,7 +176,21 @@ def collect(
         )
     found = Signals(loss, margin, residual, feature, prediction)
     found = found if keep_on_device else found.to("cpu")
-    return replace(found, seconds=time.perf_counter() - start, forward_passes=n + len(ids[:2]))
+    passes = n + len(ids[:2])
+    if policy is not None:
+        again = partial(collect, model, data, batch_size=batch_size, device=device, indices=ids)
+        loss_sd, more = _deviation(again, as_given(policy), draws, seed)
+        found, passes = replace(found, loss_sd=loss_sd.to(found.loss.device)), passes + more
+    return replace(found, seconds=time.perf_counter() - start, forward_passes=passes)
+
+
+def _deviation(collect_again: Callable[..., Signals], policy: Policy, draws: int, seed: int) -> tuple[Tensor, int]:
+    """Give the standard deviation of each loss over draws of a policy, and the forward passes that took."""
+    if draws < 2:
+        raise InputError(f"{draws} draws of the policy show no deviation; give 2 or more.")
+    found = [collect_again(transform=policy, seed=derive(seed, "loss_sd", draw)) for draw in range(draws)]
+    losses = torch.stack([one.loss for one in found]).double()  # (draws, N)
+    return losses.std(0).float(), sum(one.forward_passes for one in found)
 
 
 def _positions(indices: Tensor | Sequence[int] | None, count: int) -> Tensor:

@@ -35,6 +35,8 @@ class Signals:
         tracin: Self-influence of the last layer along training, `Σ_t lr_t ‖residual_t‖² (‖feature_t‖² + 1)` over the
             steps that held the example (Pruthi et al. 2020, TracIn, with each of its steps as a checkpoint); higher =
             augment first. Only from a `Recorder`. Shape `(N,)`, float32.
+        loss_sd: Standard deviation of the loss under a policy, estimated from draws; higher =
+            augment first. Only from `collect` with a policy. Shape `(N,)`, float32.
 
     >>> signals = Signals(torch.tensor([0.1, 2.0]), torch.tensor([0.8, 0.2]), torch.zeros(2, 3),
     ...                   torch.zeros(2, 4), torch.tensor([1, 0]))
@@ -51,6 +53,7 @@ class Signals:
     forward_passes: int = 0
     forgetting: Tensor | None = None
     tracin: Tensor | None = None
+    loss_sd: Tensor | None = None
 
     def __post_init__(self) -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
@@ -59,16 +62,16 @@ class Signals:
         if shapes != expected:
             raise InputError(
                 f"Signals were given shapes {shapes}; expected loss, margin and prediction (N,), "
-                "residual (N, K) and feature (N, D), and (N,) of what training recorded."
+                "residual (N, K) and feature (N, D), and (N,) of what is optional."
             )
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors by name: five, and those that training recorded."""
+        """The tensors by name: five, and the optional ones that are there."""
         own = {"loss": self.loss, "margin": self.margin, "residual": self.residual,
                "feature": self.feature, "prediction": self.prediction}  # fmt: skip
-        recorded = {"forgetting": self.forgetting, "tracin": self.tracin}
-        return own | {name: tensor for name, tensor in recorded.items() if tensor is not None}
+        others = {"forgetting": self.forgetting, "tracin": self.tracin, "loss_sd": self.loss_sd}
+        return own | {name: tensor for name, tensor in others.items() if tensor is not None}
 
     @property
     def classes(self) -> int:

@@ -315,6 +315,7 @@ class _Study:
                 selector=arm.selector,
                 budget=arm.budget,
                 role=_role(arm.role) if arm.role else "full+subset",
+                policy=self.strong,
                 **{name: self.options[name] for name in PLANNING},
             )
 

@@ -177,6 +177,11 @@ class Runs:
         """Give what a head says of the n originals."""
         return fit.head.signals(fit.train[0], self.task.train.labels)
 
+    def deviation(self, fit: Fit) -> Tensor:
+        """Give the standard deviation of the loss of the n originals over all of their copies."""
+        losses = [fit.head.signals(copy, self.task.train.labels).loss for copy in self._train(fit)[1:]]
+        return torch.stack(losses).double().std(0, correction=0).float()
+
     def influence(self, fit: Fit) -> Tensor:
         """Give the influence of the n originals under a fit; the Hessian is over all of its rows, weighted."""
         labels = self.task.train.labels
@@ -210,6 +215,8 @@ class Runs:
         key = (selector, fit.key, k, seed)
         if key not in self._orders:
             signals, inner = self.signals(fit), getattr(selector, "inner", selector)
+            if selector.needs_policy:
+                signals = replace(signals, loss_sd=self.deviation(fit))
             score = self._score(inner, fit) if isinstance(inner, Scored) else None
             if isinstance(inner, Scored) and score is not None:  # passes as a loss to order by
                 signals, order = replace(signals, loss=score), MaxLoss(draw=inner.draw)

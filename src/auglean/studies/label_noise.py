@@ -266,7 +266,8 @@ def label_noise(
     sampling: dict[str, Any] = {"weights": weights, "every": every}
     for arm in arms[2:]:  # raise now what a run would raise later
         chosen_by = arm.selector or "max-loss"
-        AugmentSampler(trained, selector=chosen_by, budget=arm.budget, role=cast(Role, arm.role), **sampling)
+        options = {"budget": arm.budget, "role": cast(Role, arm.role), "policy": strong, **sampling}
+        AugmentSampler(trained, selector=chosen_by, **options)
     for share in shares:
         wrong_labels(trained, share, seed)
     recipe = recipe or Recipe()

@@ -67,7 +67,7 @@ def fit_once(
     check_options(steps=steps, eval_every=options.get("eval_every"), device=options.get("device"))
     strong, gentle = resolve_policies(policy, weak, sets.train)
     planning = {name: options[name] for name in ("role", *PLANNING) if name in options}
-    AugmentSampler(sets.train, selector=selector, budget=budget, **planning)
+    AugmentSampler(sets.train, selector=selector, budget=budget, policy=strong, **planning)
     model = new_network(network, sets.train, seed)
     networks.check(model, channels=sets.train.channels, classes=sets.train.classes, size=sets.train.size)
     moved = transformed(sets.test, strong, seed=derive(0, "test"))

@@ -162,6 +162,18 @@ class AugmentSubset(Dataset[tuple[Tensor, int, Tensor]]):
         return x, labels
 
 
+def _check_policy(selector: Selector, weights: WeightMode, policy: Policy | None, signals: Source) -> None:
+    """Raise `InputError` where it is asked how far the policy moves losses, and nothing can say it."""
+    if policy is None and (selector.needs_policy or weights == "neyman"):
+        asking = f"The selector {selector.name!r}" if selector.needs_policy else "weights='neyman'"
+        raise InputError(f"{asking} asks how far the policy moves the loss; give the policy.")
+    if signals == "steps" and selector.needs_policy:
+        raise InputError(
+            f"The selector {selector.name!r} asks how far the policy moves each loss, which the steps do not say; "
+            "give signals='pass'."
+        )
+
+
 class AugmentSampler(Sampler[Item]):
     """Plans each epoch, and chooses anew which examples have augmented copies.
 
@@ -189,7 +201,8 @@ class AugmentSampler(Sampler[Item]):
             eval mode; or `"steps"`, `recorder`, which keeps what the training steps said and has to be fed with
             them. An example that was never seen, as all are before the first step, is asked for in a pass.
         role: See the table.
-        weights: See `auglean.selection.effective_weights`.
+        weights: See `auglean.selection.effective_weights`; `"neyman"` asks the network about the chosen, too.
+        policy: What the copies go through, for selectors and weights that ask how far it moves the loss.
         augment: False leaves out the copies.
         seed: Fixes the order, and what is drawn at random.
         batch_size: Examples in a forward pass of `reselect`.
@@ -219,6 +232,7 @@ class AugmentSampler(Sampler[Item]):
         signals: Source = "pass",
         role: Role = "full+subset",
         weights: WeightMode = "sampled",
+        policy: Policy | str | None = None,
         augment: bool = True,
         seed: int = 0,
         batch_size: int = 512,
@@ -238,6 +252,9 @@ class AugmentSampler(Sampler[Item]):
         if signals not in get_args(Source):
             raise unknown("source of signals", signals, get_args(Source))
         asks = self.selector is not None and self.selector.needs_signals
+        self.policy = None if policy is None else as_given(policy)
+        if self.selector is not None:
+            _check_policy(self.selector, weights, self.policy, signals)
         if signals == "steps" and asks and role != "full+subset":
             raise InputError(
                 f"Signals from the steps need steps on every example, but the role {role!r} leaves out those that are "
@@ -258,6 +275,8 @@ class AugmentSampler(Sampler[Item]):
         assert self.budget is not None
         seed = derive(self.seed, "selection", 0)
         self.selection = select(None, self.data.labels, Random(), budget=self.budget, seed=seed)
+        if self.weights == "neyman":  # as if the policy moved all alike
+            self.selection = self.selection.with_(loss_sd=torch.ones(len(self.selection), dtype=torch.float64))
 
     def set_epoch(self, epoch: int) -> None:
         """Begin an epoch, which fixes its order and its draws; or go on with it, after `load_state_dict`."""
@@ -298,8 +317,11 @@ class AugmentSampler(Sampler[Item]):
         if self.selector is None or not self._may_choose:
             return None
         asks = self.selector.needs_signals
-        if asks and model is None and (self.due or self.reselect_above is not None):
-            raise InputError(f"The selector {self.selector.name!r} asks a model; pass it to reselect.")
+        if model is None and (
+            (asks and (self.due or self.reselect_above is not None)) or (self.weights == "neyman" and self.due)
+        ):
+            asking = f"The selector {self.selector.name!r}" if asks else "weights='neyman'"
+            raise InputError(f"{asking} asks a model; pass it to reselect.")
         if not self.due:
             if self.reselect_above is None or model is None or not (asks or diagnose):
                 return None
@@ -317,6 +339,8 @@ class AugmentSampler(Sampler[Item]):
         anew = not (self._lasting and self.epoch > self.start)
         with timer():
             self.choose(signals)
+            if self.weights == "neyman" and model is not None:
+                self._ask_deviation(model)
         if signals is None and diagnose and model is not None and self._on_schedule:
             signals = self.ask(model)
         if signals is None:
@@ -339,9 +363,26 @@ class AugmentSampler(Sampler[Item]):
     def ask(self, model: nn.Module) -> Signals:
         """Give what the network says of each example: in a pass, or in the steps in which it was last met."""
         if self.recorder is None:
-            return collect(model, self.data, batch_size=self.batch_size)
+            assert self.selector is not None
+            policy = self.policy if self.selector.needs_policy else None
+            seed = derive(self.seed, "disturbed", self.epoch)
+            return collect(model, self.data, batch_size=self.batch_size, policy=policy, seed=seed)
         self.recorder.fill(model, self.data, batch_size=self.batch_size)
         return self.recorder.signals()
+
+    def _ask_deviation(self, model: nn.Module) -> None:
+        """Ask how far the policy moves the loss of each chosen example."""
+        assert self.selection is not None
+        seed = derive(self.seed, "chosen disturbed", self.epoch)
+        found = collect(
+            model,
+            self.data,
+            indices=self.selection.indices,
+            batch_size=self.batch_size,
+            policy=self.policy,
+            seed=seed,
+        )
+        self.selection = self.selection.with_(loss_sd=None if found.loss_sd is None else found.loss_sd.double())
 
     def probe(self, model: nn.Module) -> float:
         """Estimate κ of the present choice on a probe; with signals from the steps, measure it on all examples.
@@ -384,10 +425,16 @@ class AugmentSampler(Sampler[Item]):
     def diagnose(self, signals: Signals) -> Selection:
         """Measure the gradient error of the present selection under the weights in use."""
         assert self.selection is not None
-        copies, weight = effective_weights(self.selection, self.weights, seed=self.seed, epoch=self.epoch)
+        copies, weight = self._effective_weights(self.epoch)
         chosen = with_error(self.selection, signals, copies * weight)
         self.selection = chosen.with_(how={**chosen.how, "weights": self.weights})
         return self.selection
+
+    def _effective_weights(self, epoch: int) -> tuple[Tensor, Tensor]:
+        assert self.selection is not None
+        assert self.selector is not None
+        period = 1 if self.selector.each_epoch else self.every
+        return effective_weights(self.selection, self.weights, seed=self.seed, epoch=epoch, period=period)
 
     def plan(self, epoch: int | None = None) -> Plan:
         """Plan an epoch, by default the one that was set: originals and copies, shuffled."""
@@ -410,7 +457,7 @@ class AugmentSampler(Sampler[Item]):
         if self.role == "random+subset":
             g = generator(self.seed, "originals", epoch)
             return torch.randperm(n, generator=g)[:k], torch.ones(k, dtype=torch.float64)
-        copies, weight = effective_weights(self.selection, self.weights, seed=self.seed, epoch=epoch)
+        copies, weight = self._effective_weights(epoch)
         return self.selection.indices.repeat_interleave(copies), weight.repeat_interleave(copies)
 
     def _copies(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -418,7 +465,7 @@ class AugmentSampler(Sampler[Item]):
         if self.selection is None:
             n = len(self.data)
             return torch.arange(n), torch.ones(n, dtype=torch.int64), torch.ones(n, dtype=torch.float64)
-        copies, weight = effective_weights(self.selection, self.weights, seed=self.seed, epoch=epoch)
+        copies, weight = self._effective_weights(epoch)
         if self.role == "random+subset":
             weight = weight * (len(self.selection) / (weight * copies).sum())  # as much as the originals
         first = torch.cumsum(copies, 0) - copies

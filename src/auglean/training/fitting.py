@@ -204,6 +204,7 @@ def fit(
         signals=signals,
         role=role,
         weights=weights,
+        policy=train.weak | policy,
         augment=not isinstance(policy, Identity),
         seed=derive(seed, "sampler"),
     )
