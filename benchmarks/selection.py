@@ -471,7 +471,7 @@ def main() -> None:
     parser.add_argument("--contestants", default="all", help=f"comma-separated, of: {', '.join(contestants())}")
     parser.add_argument("--rounds", type=int, help="by default as many as the case has")
     parser.add_argument(
-        "--steps", type=int, default=4692, help="that the network is trained for; by default six epochs"
+        "--steps", type=int, default=18_768, help="that the network is trained for; by default 24 epochs"
     )
     parser.add_argument("--device", default="cpu", help="where ours run; on another than cpu the peers are left out")
     parser.add_argument("--cache", type=Path, default=Path("runs/benchmark-points"), help="where points are kept")
@@ -485,7 +485,7 @@ def main() -> None:
         names = tuple(n for n in wanted if n in contestants() and (options.device == "cpu" or is_ours(n)))
         path = make(options.cache, case.kind, case.n, case.d, options.data, options.steps)
         found = measure(case, path, names, options.rounds or case.rounds, options.device)
-        result["cases"][name] = {**found, "points": path.parent.name}
+        result["cases"][name] = {**found, "points": path.parent.name, "steps": options.steps}
         result["cases"] = {known: result["cases"][known] for known in CASES if known in result["cases"]}
         result["exponents"] = exponents(result["cases"])
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -395,7 +395,7 @@ class TestSometimes(PolicyCase):
 
 
 def noisy_square(image):
-    return (image * torch.rand(image.shape, dtype=image.dtype)).clamp(0, 1) ** 2
+    return (image * torch.rand(image.shape, dtype=image.dtype).to(image.device)).clamp(0, 1) ** 2
 
 
 class TestAdapted(PolicyCase):

@@ -1,7 +1,6 @@
 """Cells: the tree, the merge against greedy on blocks, pruning against brute force, few picks, small matrices."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +14,9 @@ from torch import distributed
 from auglean.selection import Coreset, facility_location, select
 from auglean.selection.cells import drop, in_cells, split
 from auglean.selection.distances import OuterProducts, Vectors
-from auglean.selection.matrices import Workspace
+from auglean.selection.greedy import decremental
+from auglean.selection.lockstep import in_step, matrices_of
+from auglean.selection.matrices import CostMatrix, Workspace
 
 
 def clouds(n, dim=4, groups=7, seed=0):
@@ -24,10 +25,10 @@ def clouds(n, dim=4, groups=7, seed=0):
     return torch.from_numpy(centres[rng.integers(groups, size=n)] + rng.normal(size=(n, dim)) * rng.random((n, 1)))
 
 
-def choose(points, k, *, size, prune=False, seed=0):
+def choose(points, k, *, size, prune=False, seed=0, together=1):
     space = points if not isinstance(points, torch.Tensor) else Vectors.of(points)
     g = torch.Generator().manual_seed(seed)
-    return in_cells(space, k, size=size, prune=prune, workspace=Workspace(), g=g)
+    return in_cells(space, k, size=size, prune=prune, workspace=Workspace(), g=g, together=together)
 
 
 def cells_of(points, size, seed=0):
@@ -254,8 +255,7 @@ def test_two_processes_choose_as_one(tmp_path):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
 @pytest.mark.parametrize("solver", ["cells", "cells+prune"])
-def test_gpu_chooses_in_cells_as_a_cpu_does(solver, monkeypatch):
-    monkeypatch.setattr(sys.modules["auglean.selection.planning"], "_LARGE_CELL", 2500)  # that of a CPU
+def test_gpu_chooses_in_cells_as_a_cpu_does(solver):
     points = torch.randn(6000, 24, generator=torch.Generator().manual_seed(15))
     one = facility_location(points, 600, solver=solver)
     other = facility_location(points.cuda(), 600, solver=solver)
@@ -263,3 +263,30 @@ def test_gpu_chooses_in_cells_as_a_cpu_does(solver, monkeypatch):
     assert other.how["objective"] == pytest.approx(one.how["objective"], rel=1e-3)
     assert len({*one.indices.tolist()} & {*other.indices.tolist()}) > 550
     assert other.weights.sum() == 6000
+
+
+@pytest.mark.parametrize("prune", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_cells_in_step_are_those_one_by_one(prune, dtype):
+    points = clouds(1003).to(dtype)  # cells of two sizes
+    points[::7] = points[::7].round()  # duplicates and ties
+    one = choose(points, 90, size=130, prune=prune)
+    for together in (2, 3, 100):
+        other = choose(points, 90, size=130, prune=prune, together=together)
+        same = sorted(zip(one.order.tolist(), one.gains.tolist(), strict=True))
+        assert sorted(zip(other.order.tolist(), other.gains.tolist(), strict=True)) == same
+        assert other.objective == pytest.approx(one.objective, rel=1e-12)
+        assert torch.equal(one.order[one.owner], other.order[other.owner])
+
+
+@pytest.mark.parametrize("storage", ["float64", "float32", "float16"])
+def test_matrices_in_step_are_those_one_by_one(storage):
+    space = Vectors.of(clouds(400).round(decimals=1), dtype=torch.float64 if storage == "float64" else torch.float32)
+    parts = list(torch.randperm(400, generator=torch.Generator().manual_seed(3)).split(100))
+    found = in_step(*matrices_of(space, parts, storage, Workspace()), 40)
+    for rows, picks in zip(parts, found, strict=True):
+        alone = decremental(CostMatrix.of_points(space[rows], storage, Workspace()), 40)
+        assert torch.equal(alone.order, picks.order)
+        assert torch.equal(alone.gains, picks.gains)
+        assert torch.equal(alone.owner(100), picks.owner(100))
+        assert torch.equal(alone.owner(100, 7), picks.owner(100, 7))

@@ -355,7 +355,7 @@ def test_always_k_distinct_where_most_gains_are_zero(kind):
 @pytest.mark.parametrize("rows", [1, 7, 40])
 def test_rows_updated_a_chunk_at_a_time(monkeypatch, rows):
     points = torch.randn(100, 3, generator=torch.Generator().manual_seed(6))
-    monkeypatch.setattr(sys.modules["auglean.selection.greedy"], "_CHUNK_BYTES", rows * 100 * 8)
+    monkeypatch.setattr(sys.modules["auglean.selection.greedy"], "CHUNK_BYTES", rows * 100 * 8)
     assert_solvers_agree(60, points=points)
 
 

@@ -117,3 +117,11 @@ def test_the_limit_is_kept(points, limit, solver, storage):
     assert measured <= limit
     # what is said is near to what is measured: the limit would be of no use otherwise
     assert 0.2 * said <= measured <= said
+
+
+def test_an_accelerator_solves_as_many_cells_together_as_the_limit_holds():
+    for gigabytes in (1, 2, 4):
+        found = plan(1_200_000, 120_000, 64, solver="cells", max_memory=gigabytes * GIB, device="cuda")
+        assert found.bytes <= gigabytes * GIB < found.bytes + 4 * found.cell**2
+    assert plan(10_000, 1_000, 64, solver="cells", device="cuda").together == 4
+    assert plan(10_000, 1_000, 64, solver="cells").together == 1

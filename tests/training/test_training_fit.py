@@ -576,7 +576,7 @@ def test_a_network_may_be_in_float64(noise):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
-@pytest.mark.parametrize("selector", [None, "coreset", "max-loss", "influence", "k-dpp"])
+@pytest.mark.parametrize("selector", [None, "coreset", "max-loss", "influence"])
 def test_gpu_trains_as_a_cpu_does(selector):
     data = al.load("digits")
     results = {

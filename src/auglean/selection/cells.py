@@ -10,6 +10,7 @@ Cells do not depend on one another, so processes share them.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from auglean.processes import shared_map
 from auglean.progress import track
 from auglean.selection.distances import PointSet, at_once
 from auglean.selection.greedy import Picks, decremental
+from auglean.selection.lockstep import in_step, matrices_of
 from auglean.selection.matrices import CostMatrix, Storage, Workspace
 
 #: Points that the direction of a split is found from, and steps of the power method.
@@ -73,7 +75,9 @@ class _Cell:
         return self.rows[self.picks.order[:first]]
 
 
-def in_cells(points: PointSet, k: int, *, size: int, prune: bool, workspace: Workspace, g: torch.Generator) -> Chosen:
+def in_cells(
+    points: PointSet, k: int, *, size: int, prune: bool, workspace: Workspace, g: torch.Generator, together: int = 1
+) -> Chosen:
     """Choose k points cell by cell.
 
     Args:
@@ -83,13 +87,14 @@ def in_cells(points: PointSet, k: int, *, size: int, prune: bool, workspace: Wor
         prune: Whether to take too many and drop the cheapest.
         workspace: Memory for the matrix of a cell.
         g: Fixes the directions from which the power method starts.
+        together: Cells that are solved in step, as an accelerator can; the picks are the same.
     """
     n, storage = len(points), _storage(points)
     cells = split(points, size, g)
     if k < 2 * len(cells):
         return _few(points, cells, k, storage, workspace)
     wanted = min(n, math.ceil((1 + _TOO_MANY) * k)) if prune else k
-    solved = _solve(points, cells, wanted, storage, workspace)
+    solved = _solve(points, cells, wanted, storage, workspace, together)
     firsts = _merge(solved, wanted)
     if prune:
         return _pruned(points, solved, firsts, k)
@@ -141,14 +146,18 @@ def _halves(points: PointSet, rows: Tensor, g: torch.Generator) -> list[Tensor]:
     return [rows[:middle], rows[middle:]]
 
 
-def _solve(points: PointSet, cells: list[Tensor], wanted: int, storage: Storage, workspace: Workspace) -> list[_Cell]:
+def _solve(
+    points: PointSet, cells: list[Tensor], wanted: int, storage: Storage, workspace: Workspace, together: int
+) -> list[_Cell]:
     """Solve each cell far enough that no pick which belongs to the best `wanted` of all is missing."""
     n = len(points)
     best: list[float] = []  # a heap of the largest gains so far: the least of `wanted` is not above the cut
 
     def solve(rows: Tensor, most: int, floor: float) -> _Cell:
         matrix = CostMatrix.of_points(points[rows.to(points.device)], storage, workspace)
-        picks = decremental(matrix, most, floor=floor / matrix.unit)
+        return cell_of(rows, matrix, decremental(matrix, most, floor=floor / matrix.unit))
+
+    def cell_of(rows: Tensor, matrix: CostMatrix, picks: Picks) -> _Cell:
         gains = picks.gains * matrix.unit
         # from a bound that is the same for all cells, so that their first gains compare
         gains[0] += len(rows) * (points.reach - matrix.largest * matrix.unit)
@@ -163,7 +172,24 @@ def _solve(points: PointSet, cells: list[Tensor], wanted: int, storage: Storage,
             (heapq.heappush if len(best) < wanted else heapq.heappushpop)(best, gain)
         return cell
 
-    solved = shared_map(at_first, list(track(cells, "cells solved")), sizes=[len(rows) for rows in cells])
+    def many_at_first(group: list[Tensor]) -> list[_Cell]:
+        matrices, values = matrices_of(points, group, storage, workspace)
+        picks = in_step(matrices, values, limit(group[0]))
+        return [cell_of(*whole) for whole in zip(group, matrices, picks, strict=True)]
+
+    if together == 1:
+        solved = shared_map(at_first, list(track(cells, "cells solved")), sizes=[len(rows) for rows in cells])
+    else:
+        cells = sorted(cells, key=len)  # of one size are solved together
+        groups = [
+            same[i : i + together]
+            for _, alike in itertools.groupby(cells, key=len)
+            for same in [list(alike)]
+            for i in range(0, len(same), together)
+        ]
+        sizes = [len(group) * len(group[0]) for group in groups]
+        found = shared_map(many_at_first, list(track(groups, "cells solved")), sizes=sizes)
+        solved = [cell for group in found for cell in group]
     cut = float(torch.cat([cell.gains for cell in solved]).topk(wanted).values[-1])
     short = [
         c

@@ -122,7 +122,8 @@ def facility_location(
         chosen_plan.tell(n, k, space.dimension)
         if chosen_plan.cell:
             prune = chosen_plan.solver == "cells+prune"
-            found = in_cells(space, k, size=chosen_plan.cell, prune=prune, workspace=workspace, g=g)
+            size, together = chosen_plan.cell, chosen_plan.together
+            found = in_cells(space, k, size=size, prune=prune, workspace=workspace, g=g, together=together)
             told = {"cells": found.cells}
             return finish(
                 order=found.order,

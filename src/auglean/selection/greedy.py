@@ -21,7 +21,7 @@ from auglean.selection.distances import at_once
 from auglean.selection.matrices import CostMatrix
 
 #: Rows that are gathered at a time: the chunk has to stay in the cache of a CPU.
-_CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def decremental(matrix: CostMatrix, k: int, *, floor: float = -math.inf, mass: T
         gain = float(mass.sum()) * matrix.largest - _weighted_sums(values, mass)
     cpu = gain.device.type == "cpu"
     single = gain.numpy() if cpu else gain  # the same numbers, of which one is read faster
-    most = min(n, max(1, at_once(_CHUNK_BYTES, gain.device) // (values.element_size() * n)))
+    most = min(n, max(1, at_once(CHUNK_BYTES, gain.device) // (values.element_size() * n)))
     # buffers of their own, since fresh memory for each chunk costs as much as the arithmetic
     chunk = torch.empty((most, n), dtype=bits.dtype, device=values.device)
     exact = torch.empty((most, n), dtype=torch.float64, device=values.device)

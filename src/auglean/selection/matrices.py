@@ -44,14 +44,19 @@ class Workspace:
     def __init__(self) -> None:
         self._memory = torch.empty(0, dtype=torch.uint8)
 
-    def square(self, n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    def square(self, n: int, storage: Storage, device: torch.device) -> Tensor:
         """Give an `(n, n)` matrix of whatever numbers; the one that was given before is lost."""
-        size = n * n * dtype.itemsize
+        return self.squares(1, n, storage, device)[0]
+
+    def squares(self, count: int, n: int, storage: Storage, device: torch.device) -> Tensor:
+        """Give several of them, one after the other in one memory. Shape `(count, n, n)`."""
+        dtype = TYPES[storage]
+        size = count * n * n * dtype.itemsize
         if len(self._memory) < size or self._memory.device != device:
             self._memory = torch.empty(0, dtype=torch.uint8)  # let go of the old one first
             with torch.inference_mode(False):  # for whatever comes later
                 self._memory = _fresh(size, device)
-        return self._memory[:size].view(dtype).view(n, n)
+        return self._memory[:size].view(dtype).view(count, n, n)
 
 
 def _fresh(size: int, device: torch.device) -> Tensor:
@@ -107,7 +112,7 @@ class CostMatrix:
         n, dtype = len(points), TYPES[storage]
         points = points[:]  # shifted once, not with each tile
         unit = exact_unit(points.span(), total or n, storage)
-        values = workspace.square(n, dtype, points.device)
+        values = workspace.square(n, storage, points.device)
         sums = torch.zeros(n, dtype=torch.float64, device=points.device)
         largest = torch.zeros((), dtype=points.squares.dtype, device=points.device)
         # what is below the diagonal is wasted, so few points have lower tiles, but one for all columns
@@ -142,12 +147,12 @@ class CostMatrix:
         Raises:
             InputError: If costs are too large for the storage.
         """
-        n, dtype = len(square), TYPES[storage]
+        n = len(square)
         low, high = (float(square.min()), float(square.max())) if n else (0.0, 0.0)
         # below 0 there may be numbers too, of which differences are taken
         span = max(high, -low, high - low) if top is None else top - low
         unit = exact_unit(span, n, storage)
-        values = workspace.square(n, dtype, square.device)
+        values = workspace.square(n, storage, square.device)
         sums = torch.zeros(n, dtype=torch.float64, device=square.device)
         tops = []
         height = max(1, _TILE_ROWS * _TILE_COLUMNS // n)

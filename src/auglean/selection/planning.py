@@ -23,8 +23,8 @@ MAX_MEMORY = 4 << 30
 #: Points up to which float64 costs nothing, and up to which float32 is worth twice the memory of float16.
 _FINE, _SINGLE = 1024, 16384
 
-#: Points of a cell on a CPU, whose cache holds its matrix, and on an accelerator; and the fewest that are worth one.
-_CELL, _LARGE_CELL, _SMALLEST_CELL = 2500, 20_000, 64
+#: Points of a cell, and the fewest that are worth one.
+_CELL, _SMALLEST_CELL = 2500, 64
 
 #: Distances from all points to all picks, in multiplications, up to which pruning is worth its seconds.
 _PRUNE = 2e12
@@ -43,6 +43,7 @@ class Plan:
         cell: Points of a cell; 0 where all are solved together.
         bytes: Work memory beyond the points.
         reason: Why this one.
+        together: Cells that are solved in step, as an accelerator can.
     """
 
     solver: Solver
@@ -50,6 +51,7 @@ class Plan:
     cell: int
     bytes: int
     reason: str
+    together: int = 1
 
     @property
     def guarantee(self) -> str:
@@ -135,7 +137,7 @@ def plan(
         if storage not in (None, "float32"):
             raise InputError(f"Cells are solved in float32, but storage {storage} is given; leave the storage out.")
         why = "cells were asked for"
-    cell = _CELL if device.type == "cpu" else _LARGE_CELL
+    cell = _CELL
     while cell > _SMALLEST_CELL and _cells_bytes(n, cell, dimension, device) > limit:
         cell = max(_SMALLEST_CELL, cell * 3 // 4)
     size = _cells_bytes(n, cell, dimension, device)
@@ -144,7 +146,11 @@ def plan(
             f"The limit of {_size(limit)} is too small for any solver on {n:,} points; "
             f"give {_size(size)} or more as max_memory."
         )
-    return Plan(solver, "float32", min(cell, n), size, why)
+    if device.type == "cpu":
+        return Plan(solver, "float32", min(cell, n), size, why)
+    cells = 1 << (math.ceil(n / cell) - 1).bit_length()  # by halving
+    together = min(cells, 1 + (limit - size) // (4 * cell * cell))
+    return Plan(solver, "float32", min(cell, n), size + 4 * cell * cell * (together - 1), why, together)
 
 
 def _storages(n: int, wanted: Storage | None, given: bool) -> list[Storage]:
