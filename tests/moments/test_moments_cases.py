@@ -8,7 +8,7 @@ from moment_case import images
 
 import auglean as al
 from auglean.moments import Discrete, Normal, Uniform, hats, rounded_uniform
-from auglean.moments.geometric_rules import rotation_knots
+from auglean.moments.knots import Place, rotation_knots
 from auglean.moments.rules import panel_rule
 from auglean.moments.shifts import Shifts
 from auglean.policies import Brightness, Contrast, Cutout, Flip, Identity, Rotate, Translate, mixture, parse, sometimes
@@ -132,7 +132,7 @@ def test_knots_of_a_rotation_leave_nothing_to_find(size):
     x, policy = images(*size), Rotate(20)
     found = policy.moments(x, method="exact")
     assert found.kind == "exact panels"
-    nodes, weights = panel_rule(rotation_knots(20, *size[1:]), 8)
+    nodes, weights = panel_rule(rotation_knots(-20, 20, Place.of(policy, *size[1:])), 8)
     y = policy.apply(x.expand(len(nodes), -1, -1, -1), {"angle": nodes}).flatten(1)
     close(found.mean.flatten(), weights @ y, 1e-7)
     fine, fine_weights = panel_rule(torch.linspace(-20, 20, 20001, dtype=torch.float64), 1)

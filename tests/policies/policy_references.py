@@ -11,10 +11,11 @@ from scipy import ndimage
 MODES = {"fill": "grid-constant", "border": "nearest", "reflection": "reflect", "circular": "grid-wrap"}
 
 
-def moved(image, *steps, fill=0.0, padding="fill"):
-    """Move the content by 3 × 3 maps of (x, y, 1) about the centre, one after another, but sample once."""
+def moved(image, *steps, fill=0.0, padding="fill", nearest=False, point=None):
+    """Move the content by 3 × 3 maps of (x, y, 1) about the centre or a point, one after another, but sample once."""
     _, h, w = image.shape
-    centre = np.array([[1, 0, (w - 1) / 2], [0, 1, (h - 1) / 2], [0, 0, 1]])
+    x, y = ((w - 1) / 2, (h - 1) / 2) if point is None else point
+    centre = np.array([[1, 0, x], [0, 1, y], [0, 0, 1]])
     forward = np.eye(3)
     for step in steps:
         forward = step @ forward
@@ -22,7 +23,15 @@ def moved(image, *steps, fill=0.0, padding="fill"):
     points = np.array([[x, y, 1] for y in range(h) for x in range(w)], dtype=float)
     source = points @ back.T
     places = [source[:, 1].reshape(h, w), source[:, 0].reshape(h, w)]
-    return np.stack([ndimage.map_coordinates(c, places, order=1, mode=MODES[padding], cval=fill) for c in image])
+
+    def sampled(channel, fill):
+        mode = MODES["fill" if padding == "masked" else padding]
+        return ndimage.map_coordinates(channel, places, order=0 if nearest else 1, mode=mode, cval=fill)
+
+    if padding != "masked":
+        return np.stack([sampled(channel, fill) for channel in image])
+    share = sampled(np.ones((h, w)), 0.0)
+    return np.stack([share * sampled(channel, 0.0) + (1 - share) * fill for channel in image])
 
 
 def shift(x, y):

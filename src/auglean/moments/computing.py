@@ -12,15 +12,15 @@ from torch import Tensor
 
 from auglean.errors import InputError, unknown
 from auglean.moments.covariances import MEMORY, Covariance, Nodes
-from auglean.moments.geometric_rules import fourth_rule
-from auglean.moments.laws import Uniform, hats, integers
+from auglean.moments.geometric_rules import displacements, fourth_rule
+from auglean.moments.laws import Discrete, hats
 from auglean.moments.masks import Masks
 from auglean.moments.moments import Moments
 from auglean.moments.planning import Question, channelwise, rule
 from auglean.moments.rules import Kind, Rule, values
 from auglean.moments.sampling import dimension, drawn_rule, sobol_rule
 from auglean.moments.shifts import Shifts
-from auglean.policies import Cutout, Policy, RandomCrop, Translate, as_policy
+from auglean.policies import Cutout, Policy, RandomCrop, Shift, Translate, as_policy
 from auglean.policies.base import Adapted, Compose, Mixture
 from auglean.randomness import derive, generator
 
@@ -111,19 +111,22 @@ def _nodes(policy: Policy, own: Rule, x: Tensor, *, scale: float, limit: int) ->
 def _closed(policy: Policy, x: Tensor, limit: int, run: Callable[[Rule], Nodes]) -> _Found | None:
     """Take the forms that need no nodes."""
     exact = x.new_zeros(len(x))
-    if isinstance(policy, Translate):
-        m = float(policy.pixels)
-        own = hats(Uniform(-m, m))
+    if isinstance(policy, Translate | Shift | RandomCrop):
+        height, width = x.shape[2:]
+        across, down = displacements(policy, height, width)
+        finite = isinstance(across, Discrete) and isinstance(down, Discrete)
+        if not finite and not isinstance(policy, RandomCrop) and policy.padding == "masked":
+            return None  # no mixture of integer shifts
         form = Shifts(
-            x, own, own, padding=policy.padding, fill=policy.fill, nodes=lambda: run(fourth_rule(m)), limit=limit
+            x,
+            hats(down),
+            hats(across),
+            padding=policy.outside if isinstance(policy, RandomCrop) else policy.padding,
+            fill=policy.fill,
+            nodes=lambda: run(fourth_rule(policy, height, width)),
+            limit=limit,
         )
-        return form, "exact panels", exact, form.width
-    if isinstance(policy, RandomCrop):
-        own = hats(integers(policy.padding))
-        atoms = rule(policy, Question(tuple(x.shape[1:]), None, most=2**62))  # type: ignore[arg-type]
-        assert atoms is not None
-        form = Shifts(x, own, own, padding="fill", fill=policy.fill, nodes=lambda: run(atoms), limit=limit)
-        return form, "exact finite", exact, form.width
+        return form, "exact finite" if finite else "exact panels", exact, form.width
     if isinstance(policy, Cutout):
         return Masks(x, policy.size, fill=policy.fill, limit=limit), "exact finite", exact, x[0, 0].numel()
     return None

@@ -1,20 +1,20 @@
-"""Rules of the operators that move pixels: atoms, or Gauss nodes between the knots of bilinear interpolation.
-
-Between two knots, where source coordinates are whole numbers, every pixel is a polynomial in a displacement, in the
-slope of a shear and in the inverse of a zoom, and a trigonometric one in an angle.
-"""
+"""Rules of the operators that move pixels: atoms, or Gauss nodes between the knots of interpolation."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from auglean.moments.knots import Place, rotation_knots, scale_knots, shear_knots
+from auglean.moments.laws import Discrete, Uniform, integers_between, rounded_uniform
 from auglean.moments.planning import Question, even, finite, rule
 from auglean.moments.rules import Kind, Rule, integer_knots, panel_rule, product
-from auglean.policies import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Translate
+from auglean.policies import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Shift, Translate
+from auglean.policies.warping import Warp
 
 
 @rule.register
@@ -22,35 +22,59 @@ def _flip(policy: Flip, question: Question) -> Rule:
     return finite({"flip": torch.tensor([False, True])}, [1 - policy.p, policy.p])
 
 
-@rule.register
-def _translate(policy: Translate, question: Question) -> Rule | None:
-    m = float(policy.pixels)
-    if m == 0:
-        return finite({"shift": torch.zeros(1, 2, dtype=torch.float64)})
+Spread = Uniform | Discrete
+
+
+def displacements(policy: Translate | Shift | RandomCrop, height: int, width: int) -> tuple[Spread, Spread]:
+    """Laws of the displacements in pixels across and down: whole numbers where pixels are copied."""
+    if isinstance(policy, RandomCrop):
+        return integers_between(*policy.across), integers_between(*policy.down)
+    if isinstance(policy, Translate):
+        most, whole = (policy.pixels, policy.pixels), False
+    else:
+        most, whole = (policy.across * width, policy.down * height), policy.whole
+    if whole or policy.interpolation == "nearest":
+        return rounded_uniform(most[0]), rounded_uniform(most[1])
+    return Uniform(-float(most[0]), float(most[0])), Uniform(-float(most[1]), float(most[1]))
+
+
+def _along(law: Spread, question: Question, n: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of one displacement."""
+    if isinstance(law, Discrete):
+        return torch.tensor(law.values, dtype=torch.float64), torch.tensor(law.weights, dtype=torch.float64)
+    if law.low == law.high:
+        return torch.tensor([law.low], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     split = 1 if question.linear else 2**question.level
-    nodes, weights = panel_rule(integer_knots(-m, m, split), 2)
-    if len(nodes) ** 2 > question.most:
+    return panel_rule(integer_knots(law.low, law.high, split), n)
+
+
+@rule.register(Translate)
+@rule.register(Shift)
+@rule.register(RandomCrop)
+def _translate(policy: Translate | Shift | RandomCrop, question: Question, n: int = 2) -> Rule | None:
+    _, height, width = question.shape
+    laws = displacements(policy, height, width)
+    n += not isinstance(policy, RandomCrop) and policy.padding == "masked"
+    (x, across), (y, down) = (_along(law, question, n) for law in laws)
+    if len(x) * len(y) > question.most:
         return None
-    return _square(nodes, weights, "exact panels" if question.linear else "quadrature")
+    shifts, weights = torch.cartesian_prod(x, y), (across[:, None] * down).flatten()
+    if all(isinstance(law, Discrete) or law.low == law.high for law in laws):
+        kind: Kind = "exact finite"
+    else:
+        kind = "exact panels" if question.linear else "quadrature"
+    if isinstance(policy, Shift):
+        return finite({"share": shifts / shifts.new_tensor([width, height])}, weights, kind)
+    whole = isinstance(policy, RandomCrop)
+    return finite({"shift": shifts.long() if whole else shifts}, weights, kind)
 
 
-def _square(nodes: Tensor, weights: Tensor, kind: Kind) -> Rule:
-    return finite({"shift": torch.cartesian_prod(nodes, nodes)}, (weights[:, None] * weights).flatten(), kind)
-
-
-def fourth_rule(pixels: float) -> Rule:
-    """Give the rule of a translation that integrates fourth powers: three nodes in each cell and axis."""
-    if pixels == 0:
-        return finite({"shift": torch.zeros(1, 2, dtype=torch.float64)})
-    return _square(*panel_rule(integer_knots(-pixels, pixels), 3), "exact panels")
-
-
-@rule.register
-def _crop(policy: RandomCrop, question: Question) -> Rule | None:
-    place = torch.arange(-policy.padding, policy.padding + 1)
-    if len(place) ** 2 > question.most:
-        return None
-    return finite({"shift": torch.cartesian_prod(place, place)})
+def fourth_rule(policy: Translate | Shift | RandomCrop, height: int, width: int) -> Rule:
+    """Give the rule of a translation that integrates fourth powers: three nodes a cell and axis, five with a mask."""
+    masked = not isinstance(policy, RandomCrop) and policy.padding == "masked"
+    found = _translate(policy, Question((1, height, width), None, most=2**62), 4 if masked else 3)
+    assert found is not None
+    return found
 
 
 @rule.register
@@ -62,110 +86,115 @@ def _cutout(policy: Cutout, question: Question) -> Rule | None:
     return finite({"centre": torch.cartesian_prod(x, y)})
 
 
-def _offsets(n: int) -> Tensor:
-    """Distances from the centre, without the centre itself."""
-    d = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
-    return d[d != 0]
-
-
 def _enough(question: Question) -> int:
     """How many nodes exactness is worth where a coarser rule would do."""
     return question.most if question.exact else question.most // 4
 
 
-def _knots(inner: Tensor, low: float, high: float) -> Tensor:
-    """Sort knots between two ends, those within rounding of each other once."""
-    inner = inner[(inner > low) & (inner < high)]
-    span = high - low
-    inner = low + span * torch.unique(((inner - low) / span * 2**40).round()) / 2**40
-    ends = torch.tensor([low, high], dtype=torch.float64)
-    return torch.cat([ends[:1], inner, ends[1:]])
+def _panels(
+    policy: Warp,
+    question: Question,
+    knots: Callable[[], Tensor],
+    n: int,
+    density: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor] | None:
+    """Nodes and weights between knots, so many in each, if they are not too many.
 
-
-def _whole(n: int, reach: float) -> Tensor:
-    """Whole source coordinates, counted from the centre of n pixels, a little further than a reach."""
-    return torch.arange(-math.ceil(reach) - 1, math.ceil(reach) + 2, dtype=torch.float64) - (n - 1) / 2 % 1
-
-
-def rotation_knots(degrees: float, h: int, w: int) -> Tensor:
-    """Angles in degrees at which a source coordinate of some pixel is a whole number.
-
-    The source of the pixel at `r (cos φ, sin φ)` from the centre is at `r (cos(θ + φ), sin(θ + φ))`.
+    Pixels to the nearest are constant there, whatever follows. A mask doubles the degree of the others.
     """
-    y, x = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in (h, w))
-    dy, dx = torch.meshgrid(y, x, indexing="ij")
-    radius, phase = torch.hypot(dx, dy).flatten(), torch.atan2(dy, dx).flatten()
-    phase, radius = phase[radius > 0], radius[radius > 0]
-    found = [torch.zeros(0, dtype=torch.float64)]
-    for n, turn in ((w, 0.0), (h, math.pi / 2)):
-        ratio = _whole(n, float(radius.max()) if len(radius) else 0.0)[:, None] / radius
-        angle = torch.arccos(ratio.clamp(-1, 1))
-        found += [(sign * angle + turn - phase)[ratio.abs() <= 1] for sign in (1.0, -1.0)]
-    every = torch.remainder(torch.rad2deg(torch.cat(found)) + 180, 360) - 180
-    turns = math.ceil(degrees / 360)
-    return _knots(torch.cat([every + 360 * k for k in range(-turns, turns + 1)]), -degrees, degrees)
+    nearest = policy.interpolation == "nearest"
+    if not nearest and not question.linear:
+        return None
+    n = 1 if nearest else n + 2 * (policy.padding == "masked")
+    found = knots()
+    if n * (len(found) - 1) > (question.most if nearest else _enough(question)):
+        return None
+    return panel_rule(found, n, density)
 
 
 @rule.register
 def _rotate(policy: Rotate, question: Question) -> Rule | None:
-    limit = float(policy.degrees)
-    if limit and question.exact and question.linear and max(question.shape[1:]) <= 64:
-        knots = rotation_knots(limit, *question.shape[1:])
-        if 4 * (len(knots) - 1) <= question.most:
-            nodes, weights = panel_rule(knots, 4)
-            return finite({"angle": nodes}, weights, "exact panels")
-    return even("angle", -limit, limit, 16 * 2**question.level)
+    (low, high), (_, height, width) = policy.range, question.shape
+    near = policy.interpolation == "nearest"
+    if low < high and (near or question.exact) and max(height, width) <= 64:
+        found = _panels(policy, question, lambda: rotation_knots(low, high, Place.of(policy, height, width)), 4)
+        if found is not None:
+            return finite({"angle": found[0]}, found[1], "exact panels")
+    return even("angle", low, high, 16 * 2**question.level)
 
 
 @rule.register
 def _scale(policy: Scale, question: Question) -> Rule | None:
-    low, high = 1 - policy.amount, 1 + policy.amount
-    if question.linear and policy.amount and 1 / low <= 64:
-        found = [torch.ones(1, dtype=torch.float64)]
-        for n in question.shape[1:]:
-            found.append((_whole(n, n / 2 / low)[:, None] / _offsets(n)).flatten())
-        knots = _knots(torch.cat(found), 1 / high, 1 / low)
-        if 5 * (len(knots) - 1) <= _enough(question):
-            nodes, weights = panel_rule(knots, 5, lambda w: w**-2)
-            return finite({"factor": 1 / nodes}, weights, "exact panels")
+    (low, high), (_, height, width) = policy.range, question.shape
+    if low < high and 1 / low <= 64:
+        place = Place.of(policy, height, width)
+        if place.nearest:
+            found = _panels(policy, question, lambda: 1 / scale_knots(1 / high, 1 / low, place).flip(0), 1)
+        else:  # a polynomial in the inverse
+            inverse = _panels(policy, question, lambda: scale_knots(1 / high, 1 / low, place), 5, lambda w: w**-2)
+            found = None if inverse is None else (1 / inverse[0], inverse[1])
+        if found is not None:
+            return finite({"factor": found[0]}, found[1], "exact panels")
     return even("factor", low, high, 16 * 2**question.level)
 
 
 @rule.register
 def _shear(policy: Shear, question: Question) -> Rule | None:
-    limit = float(policy.degrees)
-    if question.linear and limit:
-        d = _offsets(question.shape[1])
-        most = math.tan(math.radians(limit)) * question.shape[1]
-        if most <= 512:
-            whole = torch.arange(-math.ceil(most), math.ceil(most) + 1, dtype=torch.float64)
-            knots = _knots(torch.rad2deg(torch.atan((whole[:, None] / d).flatten())), -limit, limit)
-            if 4 * (len(knots) - 1) <= _enough(question):
-                nodes, weights = panel_rule(knots, 4)
-                return finite({"angle": nodes}, weights, "exact panels")
-    return even("angle", -limit, limit, 16 * 2**question.level)
+    (low, high), (_, height, width) = policy.range, question.shape
+    if low < high and max(abs(low), abs(high)) <= 80:
+        place = Place.of(policy, height, width)
+        found = _panels(policy, question, lambda: shear_knots(low, high, place, vertical=policy.vertical), 4)
+        if found is not None:
+            return finite({"angle": found[0]}, found[1], "exact panels")
+    return even("angle", low, high, 16 * 2**question.level)
 
 
 @rule.register
 def _affine(policy: Affine, question: Question) -> Rule | None:
-    names = {"angle": policy.rotate, "factor": policy.scale, "shear": policy.shear, "shift": policy.translate}
-    strengths = (policy.rotate.degrees, policy.scale.amount, policy.shear.degrees, policy.translate.pixels)
-    moving = [name for name, strength in zip(names, strengths, strict=True) if strength]
-    if len(moving) + ("shift" in moving) > 2:
+    alone = policy.alone
+    if alone is not None:
+        name = next(name for name, part in policy.parts.items() if part is alone)
+        joint = rule(alone, question)
+        return None if joint is None else _completed(policy, Rule({name: _only(joint)}, joint.weights, joint.kind))
+    spread = [name for name, part in policy.parts.items() if not _fixed(part)]
+    whole = isinstance(policy.translate, Shift) and policy.translate.whole
+    continuous = sum(1 + (name in ("shift", "share")) for name in spread if not (whole and name == "share"))
+    if continuous > 2:
         return None  # three parameters and more go by Sobol points
     # knots of two parameters at once are no grid
-    inner = replace(question, linear=question.linear and len(moving) == 1)
-    parts = [rule(names[name], inner) for name in moving]
-    if any(part is None for part in parts) or math.prod(len(part) for part in parts if part) > question.most:
+    found = [_evenly(name, policy.parts[name], question) for name in spread]
+    if any(part is None for part in found) or math.prod(len(part) for part in found if part) > question.most:
         return None
-    joint = product([part for part in parts if part is not None])
-    params = {
-        "angle": torch.zeros(1, 1, dtype=torch.float64),
-        "factor": torch.ones(1, 1, dtype=torch.float64),
-        "shear": torch.zeros(1, 1, dtype=torch.float64),
-        "shift": torch.zeros(1, 1, 2, dtype=torch.float64),
-    }
-    params = {name: value.expand(len(joint), *value.shape[1:]) for name, value in params.items()}
-    for i, name in enumerate(moving):
-        params[name] = joint.params[f"{i}.{'angle' if name == 'shear' else name}"]
-    return Rule(params, joint.weights, joint.kind)
+    joint = product([part for part in found if part is not None])
+    params = {name: joint.params[f"{i}.{name}"] for i, name in enumerate(spread)}
+    return _completed(policy, Rule(params, joint.weights, joint.kind))
+
+
+def _only(found: Rule) -> Tensor:
+    """The one parameter of a rule."""
+    (value,) = found.params.values()
+    return value
+
+
+def _evenly(name: str, part: Warp, question: Question) -> Rule | None:
+    """Nodes of one part of a joint affine, wherever the kinks are."""
+    if isinstance(part, Rotate | Scale | Shear):
+        return even(name, *part.range, 16 * 2**question.level)
+    if part.interpolation == "nearest" and not (isinstance(part, Shift) and part.whole):
+        return None  # jumps at other places than alone
+    return rule(part, replace(question, linear=False))
+
+
+def _fixed(part: Warp) -> bool:
+    """Whether a part of a joint affine draws one value alone."""
+    return part.range[0] == part.range[1] if isinstance(part, Rotate | Scale | Shear) else part.idle
+
+
+def _completed(policy: Affine, found: Rule) -> Rule:
+    """Add the parameters that do not move."""
+    params = dict(found.params)
+    for name, part in policy.parts.items():
+        if name not in params:
+            value = torch.tensor(part.range[0]) if isinstance(part, Rotate | Scale | Shear) else torch.zeros(2)
+            params[name] = value.double().expand(len(found), 1, *value.shape)
+    return Rule(params, found.weights, found.kind)

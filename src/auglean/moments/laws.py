@@ -97,10 +97,15 @@ class Discrete:
         return sum(w for _, w in inside), sum(w * s for s, w in inside), sum(w * s * s for s, w in inside)
 
 
+def integers_between(low: int, high: int) -> Discrete:
+    """Uniform on the whole numbers `low … high`."""
+    n = high - low + 1
+    return Discrete(tuple(range(low, high + 1)), (1 / n,) * n)
+
+
 def integers(most: int) -> Discrete:
     """Uniform on the whole numbers `−most … most`, the law of a random crop."""
-    n = 2 * most + 1
-    return Discrete(tuple(range(-most, most + 1)), (1 / n,) * n)
+    return integers_between(-most, most)
 
 
 def rounded_uniform(half: float) -> Discrete:

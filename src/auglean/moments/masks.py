@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from auglean.moments.covariances import MEMORY, Covariance, check_memory
+from auglean.policies.warping import Fill, colour
 
 
 def _inside(n: int, size: int, x: Tensor) -> Tensor:
@@ -32,11 +33,11 @@ class Masks(Covariance):
         limit: Bytes of columns.
     """
 
-    def __init__(self, x: Tensor, size: int, *, fill: float, limit: int = MEMORY) -> None:
+    def __init__(self, x: Tensor, size: int, *, fill: Fill, limit: int = MEMORY) -> None:
         self._shape, self.limit = x.shape, limit
         self._rows, self._columns = _inside(x.shape[2], size, x), _inside(x.shape[3], size, x)
         self._p = self._rows.mean(0)[:, None] * self._columns.mean(0)  # (H, W)
-        self._d = x - fill
+        self._d = x - colour(fill, x)
         self.mean = (x - self._p * self._d).flatten(1)
         self.variance = (self._d.square() * (self._p * (1 - self._p))).flatten(1)
 

@@ -29,10 +29,11 @@ from auglean.policies import (
     Rotate,
     Scale,
     Shear,
+    Shift,
     Translate,
 )
 
-_CHANNELWISE = (Identity, Flip, Translate, Rotate, Scale, Shear, Affine, RandomCrop, Cutout)
+_CHANNELWISE = (Identity, Flip, Translate, Rotate, Scale, Shear, Shift, Affine, RandomCrop, Cutout)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from auglean.moments.covariances import MEMORY, Covariance, Nodes, check_memory
 from auglean.moments.laws import Hats
+from auglean.policies.warping import Fill, colour, outside
 
 
 def correlate(z: Tensor, weights: Tensor, dim: int) -> Tensor:
@@ -44,25 +45,15 @@ def correlate(z: Tensor, weights: Tensor, dim: int) -> Tensor:
     return torch.zeros_like(z.narrow(dim, 0, n)) if total is None else total
 
 
-def extended_index(before: int, n: int, after: int, padding: str) -> Tensor:
-    """Give the pixels that stand at `−before … n − 1 + after`; those of `"fill"` are never asked for."""
-    place = torch.arange(-before, n + after)
-    if padding == "circular":
-        return place % n
-    if padding == "reflection":  # the edge pixel is repeated
-        place = place % (2 * n)
-        return torch.minimum(place, 2 * n - 1 - place)
-    return place.clamp(0, n - 1)
-
-
-def extend(x: Tensor, vertical: tuple[int, int], horizontal: tuple[int, int], padding: str, fill: float) -> Tensor:
+def extend(x: Tensor, vertical: tuple[int, int], horizontal: tuple[int, int], padding: str, fill: Fill) -> Tensor:
     """Show so many pixels of the world above and below, left and right of the image."""
-    if padding == "fill":
-        return F.pad(x, (*horizontal, *vertical), value=fill)
-    h, w = x.shape[2:]
-    rows = extended_index(vertical[0], h, vertical[1], padding).to(x.device)
-    columns = extended_index(horizontal[0], w, horizontal[1], padding).to(x.device)
-    return x.index_select(2, rows).index_select(3, columns)
+    if padding in ("fill", "masked"):  # whole pixels are masked altogether or not at all
+        value = colour(fill, x)
+        return F.pad(x - value, (*horizontal, *vertical)) + value
+    for dim, (before, after) in ((2, vertical), (3, horizontal)):
+        place = torch.arange(-before, x.shape[dim] + after, device=x.device)
+        x = x.index_select(dim, outside(place, x.shape[dim], padding))
+    return x
 
 
 class Shifts(Covariance):
@@ -73,7 +64,7 @@ class Shifts(Covariance):
         vertical: Hats of the displacement downwards.
         horizontal: Hats of the displacement to the right.
         padding: What is outside, as `auglean.policies.warp` has it.
-        fill: Value outside, with `padding="fill"`.
+        fill: Value outside, with `padding="fill"`, or `"masked"` where laws are of whole numbers.
         nodes: Makes the rule that integrates fourth powers.
         limit: Bytes of columns.
     """
@@ -85,7 +76,7 @@ class Shifts(Covariance):
         horizontal: Hats,
         *,
         padding: str,
-        fill: float,
+        fill: Fill,
         nodes: Callable[[], Nodes],
         limit: int = MEMORY,
     ) -> None:

@@ -17,6 +17,7 @@ from auglean.policies.base import (
     mixture,
     sometimes,
 )
+from auglean.policies.boxes import RandomErasing, RandomResizedCrop
 from auglean.policies.colour import (
     AutoContrast,
     Brightness,
@@ -28,11 +29,12 @@ from auglean.policies.colour import (
     Solarize,
 )
 from auglean.policies.copies import Copies, copies_for, crop_copies, rotate_copies, translate_copies
-from auglean.policies.geometric import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Translate, warp
+from auglean.policies.geometric import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Shift, Translate
 from auglean.policies.importing import from_torchvision
 from auglean.policies.normalizing import Normalize
 from auglean.policies.parsing import as_given, parse
 from auglean.policies.siamese import Siamese
+from auglean.policies.warping import warp
 
 __all__ = [
     "Affine",
@@ -53,11 +55,14 @@ __all__ = [
     "Posterize",
     "RandAugment",
     "RandomCrop",
+    "RandomErasing",
+    "RandomResizedCrop",
     "Rotate",
     "Saturation",
     "Scale",
     "Sharpness",
     "Shear",
+    "Shift",
     "Siamese",
     "Solarize",
     "Translate",

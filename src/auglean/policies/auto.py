@@ -19,7 +19,7 @@ from auglean.policies.colour import (
     posterize,
     solarize,
 )
-from auglean.policies.geometric import warp
+from auglean.policies.warping import warp
 from auglean.randomness import Randomness, integers, uniform
 
 Device = torch.device | str | None

@@ -267,11 +267,14 @@ class Compose(Policy):
     def __init__(self, policies: Sequence[Policy]) -> None:
         super().__init__()
         flat: list[Policy] = []
+        said: list[str] = []
         for policy in policies:
             if not isinstance(policy, Policy):
                 raise InputError(f"Expected a Policy but found {type(policy).__name__}; wrap it by as_policy.")
             flat.extend(policy.parts if isinstance(policy, Compose) else [policy])
+            said += [policy.note] if isinstance(policy, Compose) and policy.note else []
         self._parts = nn.ModuleList(flat)
+        self.note = " ".join(dict.fromkeys(said))
         self.linear = all(policy.linear for policy in flat)
 
     @property

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auglean.errors import InputError, unknown
-from auglean.policies.geometric import rotation, translation, warp
+from auglean.policies.warping import rotation, translation, warp
 
 Kind = Literal["translate", "rotate", "crop"]
 _KINDS = ("translate", "rotate", "crop")

@@ -1,153 +1,57 @@
-"""Operators that move pixels: exact indexing, or one bilinear interpolation.
-
-Conventions (`docs/conventions.md`): positions are pixel centres; the centre of the image, about which it
-turns, scales and shears, is `((W − 1)/2, (H − 1)/2)`; x runs right and y runs down; the world outside
-the image has the value `fill`, so that bilinear interpolation fades into it over one pixel.
-"""
+"""Operators that move pixels: exact indexing, or one interpolation by the conventions of `auglean.policies.warping`."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from auglean.errors import InputError, unknown
 from auglean.policies.base import Params, Policy, magnitude, number, per_image
+from auglean.policies.warping import (
+    Fill,
+    Options,
+    Warp,
+    chain,
+    checked_fill,
+    colour,
+    outside,
+    rotation,
+    scaling,
+    shearing,
+    slope,
+    span,
+    translation,
+    warp,
+)
 from auglean.randomness import Randomness, integers, uniform
 
-Padding = Literal["fill", "border", "reflection", "circular"]
-_PADDINGS = {"fill": "zeros", "border": "border", "reflection": "reflection", "circular": "border"}
 Device = torch.device | str | None
+Amount = float | Sequence[float]
 
 
-def warp(x: Tensor, matrix: Tensor, *, fill: float = 0.0, padding: Padding = "fill", mode: str = "bilinear") -> Tensor:
-    """Sample each image where an affine map sends the pixel centres.
-
-    Args:
-        x: Images. Shape `(B, C, H, W)`.
-        matrix: For each image, output position to source position, both (x, y) in pixels from the centre of
-            the image. Shape `(B, 2, 3)`.
-        fill: Value of the world outside, with `padding="fill"`.
-        padding: `"fill"`, `"border"` (the nearest edge pixel), `"reflection"` (mirrored, edge pixel included)
-            or `"circular"` (periodic).
-        mode: `"bilinear"` or `"nearest"`.
-
-    Returns:
-        Images of the same shape. Affine in `x`: `M x + (1 − M 1) · fill`.
-
-    >>> x = torch.tensor([[[[1.0, 2.0, 3.0]]]])
-    >>> warp(x, torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]]))  # half a pixel further right
-    tensor([[[[1.5000, 2.5000, 1.5000]]]])
-    """
-    n, _, h, w = x.shape
-    matrix = matrix.to(x.dtype)
-    column = torch.arange(w, dtype=x.dtype, device=x.device) - (w - 1) / 2
-    row = torch.arange(h, dtype=x.dtype, device=x.device) - (h - 1) / 2
-    # elementwise, not by a matrix product, whose rounding may depend on the batch
-    grid = torch.empty(n, h, w, 2, dtype=x.dtype, device=x.device)
-    for axis, size in enumerate((w, h)):
-        a, b, shift = matrix[:, axis].unsqueeze(-1).unbind(1)  # (n, 1) each
-        if padding == "circular":  # wrapped here, and the image extended by its first row and column
-            source = (a * column)[:, None, :] + (b * row + shift + (size - 1) / 2)[:, :, None]
-            grid[..., axis] = (source.remainder(size) + 0.5) * (2 / (size + 1)) - 1
-        else:
-            a, b, shift = a * (2 / size), b * (2 / size), shift * (2 / size)
-            grid[..., axis] = (a * column)[:, None, :] + (b * row + shift)[:, :, None]
-    if padding == "circular":
-        x = F.pad(x, (0, 1, 0, 1), mode="circular")
-    y = F.grid_sample(x, grid, mode, _PADDINGS[padding], align_corners=False)
-    if padding == "fill" and fill:
-        inside = F.grid_sample(torch.ones_like(x[:, :1]), grid, mode, "zeros", align_corners=False)
-        y = y + (1 - inside) * fill
-    return y
+def _written(amount: Amount) -> str:
+    return repr(tuple(amount)) if isinstance(amount, Sequence) else number(amount)
 
 
-def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return torch.stack([a, b, x, c, d, y], 1).view(-1, 2, 3)
-
-
-def translation(shift: Tensor) -> Tensor:
-    """Source map of content moved by `shift = (right, down)` pixels. `(n, 2)` to `(n, 2, 3)`."""
-    one, zero = torch.ones_like(shift[:, 0]), torch.zeros_like(shift[:, 0])
-    return _matrix(one, zero, zero, one, -shift[:, 0], -shift[:, 1])
-
-
-def rotation(angle: Tensor) -> Tensor:
-    """Source map of content turned counter-clockwise, as seen, by degrees. `(n,)` to `(n, 2, 3)`."""
-    angle = torch.deg2rad(angle.double())  # in float64, so that rounding hides how cosines were vectorised
-    cos, sin, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
-    return _matrix(cos, -sin, sin, cos, zero, zero)
-
-
-def scaling(factor: Tensor) -> Tensor:
-    """Source map of content enlarged by a factor. `(n,)` to `(n, 2, 3)`."""
-    inverse, zero = 1 / factor.double(), torch.zeros_like(factor.double())
-    return _matrix(inverse, zero, zero, inverse, zero, zero)
-
-
-def shearing(slope: Tensor, *, vertical: bool = False) -> Tensor:
-    """Source map `x + slope · y` (or `y + slope · x` where vertical). `(n,)` to `(n, 2, 3)`."""
-    slope = slope.double()
-    one, zero = torch.ones_like(slope), torch.zeros_like(slope)
-    return _matrix(one, zero, slope, one, zero, zero) if vertical else _matrix(one, slope, zero, one, zero, zero)
-
-
-def slope(angle: Tensor) -> Tensor:
-    """Tangent of an angle in degrees."""
-    return torch.tan(torch.deg2rad(angle.double()))
-
-
-def chain(first: Tensor, second: Tensor) -> Tensor:
-    """Source map of doing `first`, then `second`, in one interpolation. `(n, 2, 3)` each."""
-    first, second = first.double(), second.double()
-    linear = (first[:, :, :2, None] * second[:, None, :, :]).sum(2)  # (n, 2, 3): A₁ A₂, A₁ b₂
-    return torch.cat([linear[:, :, :2], linear[:, :, 2:] + first[:, :, 2:]], 2)
-
-
-class _Warp(Policy):
-    """What the interpolating policies share: options, and one `warp` by the subclass' matrix."""
-
-    def __init__(self, *, fill: float, padding: Padding) -> None:
-        super().__init__()
-        if padding not in _PADDINGS:
-            raise unknown("padding", padding, _PADDINGS)
-        self.fill = magnitude("The fill of a policy", fill, 1)
-        self.padding: Padding = padding
-        self.linear = True
-
-    def _matrix(self, params: Params) -> Tensor:
-        raise NotImplementedError
-
-    def _operate(self, x: Tensor, params: Params) -> Tensor:
-        return warp(x, self._matrix(params), fill=self.fill, padding=self.padding)
-
-    def _options(self) -> str:
-        fill = f", fill={self.fill}" if self.fill else ""
-        return fill + (f", padding={self.padding!r}" if self.padding != "fill" else "")
-
-    def _word(self, word: str, value: float) -> str | None:
-        return None if self._options() else word + number(value)
-
-
-class Translate(_Warp):
+class Translate(Warp):
     """Move the image by a real displacement, uniform on `[−pixels, pixels]` in each axis independently.
 
-    Bilinear. Parameter `shift (n, 2)`: how far the content moves (right, down), in pixels.
+    Parameter `shift (n, 2)`: how far the content moves (right, down), in pixels.
 
     Args:
         pixels: Largest displacement.
-        fill: Value of the world outside.
-        padding: What is outside: see `warp`.
+        options: How pixels are sampled: see `auglean.policies.warping.Options`.
 
     >>> x = torch.tensor([[[[0.0, 1.0, 0.0]]]])
     >>> Translate(1).apply(x, {"shift": torch.tensor([[0.25, 0.0]])})
     tensor([[[[0.0000, 0.7500, 0.2500]]]])
     """
 
-    def __init__(self, pixels: float, *, fill: float = 0.0, padding: Padding = "fill") -> None:
-        super().__init__(fill=fill, padding=padding)
+    def __init__(self, pixels: float, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self.pixels = magnitude("Translate", pixels)
 
     @property
@@ -155,10 +59,15 @@ class Translate(_Warp):
         """Such as `translate4`."""
         return self._word("translate", self.pixels)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is done, whatever is drawn."""
+        return self.pixels == 0
+
     def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
         return {"shift": uniform((n, 2), generator, low=-self.pixels, high=self.pixels, device=device)}
 
-    def _matrix(self, params: Params) -> Tensor:
+    def _matrix(self, params: Params, height: int, width: int) -> Tensor:
         return translation(params["shift"])
 
     def extra_repr(self) -> str:
@@ -166,15 +75,57 @@ class Translate(_Warp):
         return number(self.pixels) + self._options()
 
 
-class Rotate(_Warp):
-    """Turn the image about its centre by an angle uniform on `[−degrees, degrees]`.
+class Shift(Warp):
+    """Move the image by a share of its width and of its height, each uniform on both sides of zero.
 
-    Bilinear. Parameter `angle (n,)`: degrees, counter-clockwise as seen where positive.
+    Parameter `share (n, 2)`: how far the content moves (right, down), as shares of width and height.
 
     Args:
-        degrees: Largest angle.
-        fill: Value of the world outside.
-        padding: What is outside: see `warp`.
+        across: Largest share of the width.
+        down: Largest share of the height.
+        whole: Round displacements to whole pixels, as `RandomAffine` of torchvision does: pixels are then copied.
+        options: How pixels are sampled: see `auglean.policies.warping.Options`.
+
+    >>> x = torch.tensor([[[[0.0, 1.0, 0.0, 0.0]]]])
+    >>> Shift(0.5, 0, whole=True).apply(x, {"share": torch.tensor([[0.3, 0.0]])})  # 1.2 pixels, rounded
+    tensor([[[[0., 0., 1., 0.]]]])
+    """
+
+    def __init__(self, across: float, down: float, *, whole: bool = False, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        self.across = magnitude("The share of the width of Shift", across, 1)
+        self.down = magnitude("The share of the height of Shift", down, 1)
+        self.whole = whole
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is done, whatever is drawn."""
+        return self.across == self.down == 0
+
+    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
+        most = torch.tensor([self.across, self.down])
+        unit = uniform((n, 2), generator, low=-1.0, high=1.0, device=device)
+        return {"share": unit * most.to(unit.device)}
+
+    def _matrix(self, params: Params, height: int, width: int) -> Tensor:
+        share = params["share"].double()
+        pixels = share * share.new_tensor([width, height])
+        return translation(pixels.round() if self.whole else pixels)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        whole = ", whole=True" if self.whole else ""
+        return f"{number(self.across)}, {number(self.down)}{whole}{self._options()}"
+
+
+class Rotate(Warp):
+    """Turn the image about its centre by an angle uniform on `[−degrees, degrees]`.
+
+    Parameter `angle (n,)`: degrees, counter-clockwise as seen where positive.
+
+    Args:
+        degrees: Largest angle; or the range of angles, (low, high).
+        options: How pixels are sampled, and about which centre: see `auglean.policies.warping.Options`.
 
     >>> x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     >>> Rotate(90).apply(x, {"angle": torch.tensor([90.0])}).round(decimals=4)
@@ -182,45 +133,56 @@ class Rotate(_Warp):
               [1., 3.]]]])
     """
 
-    def __init__(self, degrees: float, *, fill: float = 0.0, padding: Padding = "fill") -> None:
-        super().__init__(fill=fill, padding=padding)
-        self.degrees = magnitude("Rotate", degrees)
+    def __init__(self, degrees: Amount, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        self.degrees, self.range = degrees, span("Rotate", degrees)
 
     @property
     def token(self) -> str | None:
         """Such as `rotate15`."""
         return self._word("rotate", self.degrees)
 
-    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
-        return {"angle": uniform(n, generator, low=-self.degrees, high=self.degrees, device=device)}
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is done, whatever is drawn."""
+        return self.range == (0, 0)
 
-    def _matrix(self, params: Params) -> Tensor:
+    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
+        low, high = self.range
+        return {"angle": uniform(n, generator, low=low, high=high, device=device)}
+
+    def _matrix(self, params: Params, height: int, width: int) -> Tensor:
         return rotation(params["angle"])
 
     def extra_repr(self) -> str:
         """The arguments."""
-        return number(self.degrees) + self._options()
+        return _written(self.degrees) + self._options()
 
 
-class Scale(_Warp):
+class Scale(Warp):
     """Enlarge or shrink the image about its centre by a factor uniform on `[1 − amount, 1 + amount]`.
 
-    Bilinear, the same in both axes. Parameter `factor (n,)`: above 1 the content grows.
+    The same in both axes. Parameter `factor (n,)`: above 1 the content grows.
 
     Args:
-        amount: Largest change of the factor, below 1.
-        fill: Value of the world outside.
-        padding: What is outside: see `warp`.
+        amount: Largest change of the factor, below 1; or the range of factors, (low, high), above 0.
+        options: How pixels are sampled, and about which centre: see `auglean.policies.warping.Options`.
 
     >>> x = torch.tensor([[[[0.0, 1.0, 0.0]]]])
     >>> Scale(0.5).apply(x, {"factor": torch.tensor([0.5])}).sum() < x.sum() + 1e-6
     tensor(True)
     """
 
-    def __init__(self, amount: float, *, fill: float = 0.0, padding: Padding = "fill") -> None:
-        super().__init__(fill=fill, padding=padding)
-        if not 0 <= amount < 1:
-            raise InputError(f"Scale expected an amount of 0 or more and below 1 but found {amount!r}.")
+    def __init__(self, amount: Amount, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        if isinstance(amount, Sequence):
+            self.range = span("Scale", amount)
+        else:
+            self.range = (1 - amount, 1 + amount)
+            if not 0 <= amount < 1:
+                raise InputError(f"Scale expected an amount of 0 or more and below 1 but found {amount!r}.")
+        if self.range[0] <= 0:
+            raise InputError(f"Scale expected factors above 0 but found {amount!r}.")
         self.amount = amount
 
     @property
@@ -228,27 +190,33 @@ class Scale(_Warp):
         """Such as `scale0.2`."""
         return self._word("scale", self.amount)
 
-    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
-        return {"factor": uniform(n, generator, low=1 - self.amount, high=1 + self.amount, device=device)}
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is done, whatever is drawn."""
+        return self.range == (1, 1)
 
-    def _matrix(self, params: Params) -> Tensor:
+    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
+        low, high = self.range
+        return {"factor": uniform(n, generator, low=low, high=high, device=device)}
+
+    def _matrix(self, params: Params, height: int, width: int) -> Tensor:
         return scaling(params["factor"])
 
     def extra_repr(self) -> str:
         """The arguments."""
-        return number(self.amount) + self._options()
+        return _written(self.amount) + self._options()
 
 
-class Shear(_Warp):
+class Shear(Warp):
     """Slide the rows of the image sideways, by an angle uniform on `[−degrees, degrees]`.
 
-    Bilinear. Parameter `angle (n,)`: degrees; the row `y` below the centre is read `tan(angle) · y` further
+    Parameter `angle (n,)`: degrees; the row `y` below the centre is read `tan(angle) · y` further
     right, so that a positive angle moves the top of the content to the right.
 
     Args:
-        degrees: Largest angle, below 90.
-        fill: Value of the world outside.
-        padding: What is outside: see `warp`.
+        degrees: Largest angle, below 90; or the range of angles, (low, high).
+        vertical: Slide the columns up and down instead: a positive angle moves the left of the content down.
+        options: How pixels are sampled, and about which centre: see `auglean.policies.warping.Options`.
 
     >>> x = torch.eye(3)[None, None]
     >>> Shear(45).apply(x, {"angle": torch.tensor([45.0])}).round(decimals=4).abs()
@@ -257,41 +225,50 @@ class Shear(_Warp):
               [0., 1., 0.]]]])
     """
 
-    def __init__(self, degrees: float, *, fill: float = 0.0, padding: Padding = "fill") -> None:
-        super().__init__(fill=fill, padding=padding)
-        if not 0 <= degrees < 90:
+    def __init__(self, degrees: Amount, *, vertical: bool = False, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        if not isinstance(degrees, Sequence) and not 0 <= degrees < 90:
             raise InputError(f"Shear expected degrees of 0 or more and below 90 but found {degrees!r}.")
-        self.degrees = degrees
+        self.degrees, self.range, self.vertical = degrees, span("Shear", degrees, 90), vertical
 
     @property
     def token(self) -> str | None:
         """Such as `shear10`."""
-        return self._word("shear", self.degrees)
+        return None if self.vertical else self._word("shear", self.degrees)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is done, whatever is drawn."""
+        return self.range == (0, 0)
 
     def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
-        return {"angle": uniform(n, generator, low=-self.degrees, high=self.degrees, device=device)}
+        low, high = self.range
+        return {"angle": uniform(n, generator, low=low, high=high, device=device)}
 
-    def _matrix(self, params: Params) -> Tensor:
-        return shearing(slope(params["angle"]))
+    def _matrix(self, params: Params, height: int, width: int) -> Tensor:
+        return shearing(slope(params["angle"]), vertical=self.vertical)
 
     def extra_repr(self) -> str:
         """The arguments."""
-        return number(self.degrees) + self._options()
+        return _written(self.degrees) + (", vertical=True" if self.vertical else "") + self._options()
 
 
-class Affine(_Warp):
+class Affine(Warp):
     """Shear, scale, rotate and translate, in this order, in *one* interpolation.
 
     Not the same as `Shear | Scale | Rotate | Translate`, which interpolates four times: sharper at the same
-    strength and cheaper. Parameters as in those four, the shear's called `shear`.
+    strength and cheaper. Parameters as in those four, the shear's called `shear`, and `shear_y` where there is a
+    vertical one, which comes after it; `share` in place of `shift` where shares are given.
 
     Args:
-        degrees: Largest rotation.
+        degrees: Largest rotation, or their range.
         pixels: Largest displacement.
-        scale: Largest change of the scale factor.
-        shear: Largest angle of shear, in degrees.
-        fill: Value of the world outside.
-        padding: What is outside: see `warp`.
+        shares: Largest displacements (across, down) as shares of width and height, in place of `pixels`.
+        whole: With shares, round displacements to whole pixels.
+        scale: Largest change of the scale factor, or the range of factors.
+        shear: Largest angle of shear, in degrees, or their range.
+        shear_y: The same of a vertical shear.
+        options: How pixels are sampled, and about which centre: see `auglean.policies.warping.Options`.
 
     >>> sorted(Affine(degrees=15, pixels=2).draw(1))
     ['angle', 'factor', 'shear', 'shift']
@@ -300,33 +277,71 @@ class Affine(_Warp):
     def __init__(
         self,
         *,
-        degrees: float = 0.0,
+        degrees: Amount = 0.0,
         pixels: float = 0.0,
-        scale: float = 0.0,
-        shear: float = 0.0,
-        fill: float = 0.0,
-        padding: Padding = "fill",
+        shares: tuple[float, float] | None = None,
+        whole: bool = False,
+        scale: Amount = 0.0,
+        shear: Amount = 0.0,
+        shear_y: Amount = 0.0,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(fill=fill, padding=padding)
-        self.rotate, self.translate = Rotate(degrees), Translate(pixels)
-        self.scale, self.shear = Scale(scale), Shear(shear)
+        super().__init__(**options)
+        if (pixels and shares) or (whole and not shares):
+            raise InputError(
+                "Affine expected pixels, or shares, which may be rounded to whole pixels; give one of them."
+            )
+        self.rotate, self.scale, self.shear = (
+            Rotate(degrees, **options),
+            Scale(scale, **options),
+            Shear(shear, **options),
+        )
+        self.shear_y = Shear(shear_y, vertical=True, **options) if shear_y else None
+        self.translate = Shift(*shares, whole=whole, **options) if shares else Translate(pixels, **options)
+
+    @property
+    def parts(self) -> dict[str, Warp]:
+        """The parts by the parameters that they draw here, in the order of application."""
+        vertical: dict[str, Warp] = {"shear_y": self.shear_y} if self.shear_y else {}
+        moved = "share" if isinstance(self.translate, Shift) else "shift"
+        return {"shear": self.shear} | vertical | {"factor": self.scale, "angle": self.rotate, moved: self.translate}
+
+    @property
+    def alone(self) -> Warp | None:
+        """The only part that does anything, which then does the same; `None` where there are several."""
+        busy = [part for part in self.parts.values() if not part.idle]
+        return (busy or [self.translate])[0] if len(busy) < 2 else None
 
     def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
         rest = (self.rotate, self.translate, self.scale)
         params = {"shear": self.shear.draw(n, generator=generator, device=device)["angle"]}
         for policy in rest:
             params |= policy.draw(n, generator=generator, device=device)
+        if self.shear_y:
+            params["shear_y"] = self.shear_y.draw(n, generator=generator, device=device)["angle"]
         return params
 
-    def _matrix(self, params: Params) -> Tensor:
-        matrix = chain(shearing(slope(params["shear"])), scaling(params["factor"]))
-        return chain(chain(matrix, rotation(params["angle"])), translation(params["shift"]))
+    def _matrix(self, params: Params, height: int, width: int) -> Tensor:
+        matrix = shearing(slope(params["shear"]))
+        if self.shear_y:
+            matrix = chain(matrix, shearing(slope(params["shear_y"]), vertical=True))
+        matrix = chain(chain(matrix, scaling(params["factor"])), rotation(params["angle"]))
+        return chain(matrix, self.translate._matrix(params, height, width))
 
     def extra_repr(self) -> str:
         """The arguments."""
+        moved = (
+            f"pixels={self.translate.pixels}"
+            if isinstance(self.translate, Translate)
+            else (
+                f"shares={(self.translate.across, self.translate.down)}"
+                + (", whole=True" if self.translate.whole else "")
+            )
+        )
+        vertical = f", shear_y={self.shear_y.degrees}" if self.shear_y else ""
         return (
-            f"degrees={self.rotate.degrees}, pixels={self.translate.pixels}, "
-            f"scale={self.scale.amount}, shear={self.shear.degrees}{self._options()}"
+            f"degrees={self.rotate.degrees}, {moved}, "
+            f"scale={self.scale.amount}, shear={self.shear.degrees}{vertical}{self._options()}"
         )
 
 
@@ -366,13 +381,17 @@ class Flip(Policy):
 
 
 class RandomCrop(Policy):
-    """Pad all round and crop back at a random place: a shift by whole pixels, `−padding … padding`, uniform.
+    """Pad all round and crop back at a random place: a shift by whole pixels, uniform.
 
-    Exact: pixels are copied. Parameter `shift (n, 2)`, int64: how far the content moves (right, down).
+    Exact: pixels are copied. Parameter `shift (n, 2)`, int64: how far the content moves (right, down), from
+    `−right … left` and `−bottom … top`.
 
     Args:
-        padding: Pixels of padding on each side.
-        fill: Value of the padding.
+        padding: Pixels of padding on each side, or (left, top, right, bottom).
+        fill: Value of the padding, or one for each channel.
+        outside: What the padding shows: `"fill"`, `"border"` (the nearest edge pixel), `"reflection"` (mirrored, edge
+            pixel included) or `"mirror"` (mirrored, edge pixel not repeated).
+        size: (height, width) that images must have, or `None` for any.
 
     >>> RandomCrop(1).apply(torch.tensor([[[[1.0, 2.0, 3.0]]]]), {"shift": torch.tensor([[1, 0]])})
     tensor([[[[0., 1., 2.]]]])
@@ -380,28 +399,62 @@ class RandomCrop(Policy):
 
     linear = True
 
-    def __init__(self, padding: int, *, fill: float = 0.0) -> None:
+    def __init__(
+        self,
+        padding: int | tuple[int, int, int, int],
+        *,
+        fill: Fill = 0.0,
+        outside: Literal["fill", "border", "reflection", "mirror"] = "fill",
+        size: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
-        if padding < 0 or padding != int(padding):
+        sides = padding if isinstance(padding, tuple) else (padding,) * 4
+        if len(sides) != 4 or any(side < 0 or side != int(side) for side in sides):
             raise InputError(f"RandomCrop expected a padding of 0 or more whole pixels but found {padding!r}.")
-        self.padding = int(padding)
-        self.fill = magnitude("The fill of a policy", fill, 1)
+        if outside not in ("fill", "border", "reflection", "mirror"):
+            raise unknown("padding", outside, ["fill", "border", "reflection", "mirror"])
+        left, top, right, bottom = map(int, sides)
+        self.padding = (left, top, right, bottom) if isinstance(padding, tuple) else left
+        #: Lowest and highest shift in x, and in y.
+        self.across, self.down = (-right, left), (-bottom, top)
+        self.fill, self.outside, self.size = checked_fill(fill), outside, size
 
     @property
     def token(self) -> str | None:
         """Such as `crop4`."""
-        return None if self.fill else f"crop{self.padding}"
+        return None if self._options() or isinstance(self.padding, tuple) else f"crop{self.padding}"
 
     def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
-        return {"shift": integers((n, 2), 2 * self.padding + 1, generator, device=device) - self.padding}
+        if self.across == self.down:
+            low, high = self.across
+            return {"shift": integers((n, 2), high - low + 1, generator, device=device) + low}
+        shifts = [integers(n, high - low + 1, generator, device=device) + low for low, high in (self.across, self.down)]
+        return {"shift": torch.stack(shifts, 1)}
 
     def _operate(self, x: Tensor, params: Params) -> Tensor:
-        matrix = translation(params["shift"].to(x.dtype))
-        return warp(x, matrix, fill=self.fill, mode="nearest")
+        if self.size and self.size != x.shape[2:]:
+            raise InputError(
+                f"{self!r} expected images of {self.size[0]}×{self.size[1]} but found {x.shape[2]}×{x.shape[3]}: "
+                "a policy keeps the size of the image; resize the images first."
+            )
+        if self.outside == "fill":
+            matrix = translation(params["shift"].to(x.dtype))
+            return warp(x, matrix, fill=self.fill, mode="nearest")
+        for dim, shift in zip((3, 2), params["shift"].unbind(1), strict=True):
+            n = x.shape[dim]
+            source = outside(torch.arange(n, device=x.device) - shift[:, None], n, self.outside)  # (B, n)
+            shape = (-1, 1, 1, n) if dim == 3 else (-1, 1, n, 1)
+            x = x.gather(dim, source.view(shape).expand(x.shape))
+        return x
+
+    def _options(self) -> str:
+        given = {"fill": self.fill, "outside": self.outside, "size": self.size}
+        usual = {"fill": 0.0, "outside": "fill", "size": None}
+        return "".join(f", {name}={value!r}" for name, value in given.items() if value != usual[name])
 
     def extra_repr(self) -> str:
         """The arguments."""
-        return f"{self.padding}" + (f", fill={self.fill}" if self.fill else "")
+        return f"{self.padding}{self._options()}"
 
 
 class Cutout(Policy):
@@ -420,12 +473,12 @@ class Cutout(Policy):
 
     linear = True
 
-    def __init__(self, size: int, *, fill: float = 0.0) -> None:
+    def __init__(self, size: int, *, fill: Fill = 0.0) -> None:
         super().__init__()
         if size < 0 or size != int(size):
             raise InputError(f"Cutout expected a side of 0 or more whole pixels but found {size!r}.")
         self.size = int(size)
-        self.fill = magnitude("The fill of a policy", fill, 1)
+        self.fill = checked_fill(fill)
 
     @property
     def token(self) -> str | None:
@@ -443,7 +496,7 @@ class Cutout(Policy):
             inside.append((place >= start) & (place < start + self.size))  # (B, length)
         erased = (inside[1][:, :, None] & inside[0][:, None, :])[:, None].to(x.dtype)  # (B, 1, H, W)
         y = x * (1 - erased)
-        return y + erased * self.fill if self.fill else y
+        return y + erased * colour(self.fill, x) if self.fill else y
 
     def _pixel(self, share: Tensor, length: int) -> Tensor:
         return (share * length).long().clamp_(max=length - 1)

@@ -15,7 +15,8 @@ from torch import Tensor
 from auglean.errors import InputError, unknown
 from auglean.policies.base import Compose, Mixture, Params, Policy, magnitude, number, per_image
 from auglean.policies.colour import _Enhance
-from auglean.policies.geometric import Cutout, Flip, Padding, RandomCrop, Rotate, _matrix, _Warp
+from auglean.policies.geometric import Cutout, Flip, RandomCrop, Rotate
+from auglean.policies.warping import Padding, Warp, _matrix
 from auglean.randomness import Randomness, uniform
 
 Device = torch.device | str | None
@@ -103,7 +104,7 @@ class EdgeCutout(Cutout):
         return (share * places).long().clamp_(max=places - 1)
 
 
-class Stretch(_Warp):
+class Stretch(Warp):
     """Shrink or enlarge across and down independently, by factors uniform on `[1 / ratio, ratio]`.
 
     Bilinear. Parameter `shrink (n, 2)`: (across, down); above 1 the content gets smaller.
@@ -126,7 +127,7 @@ class Stretch(_Warp):
     def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
         return {"shrink": uniform((n, 2), generator, low=1 / self.ratio, high=self.ratio, device=device)}
 
-    def _matrix(self, params: Params) -> Tensor:
+    def _matrix(self, params: Params, height: int, width: int) -> Tensor:
         across, down = params["shrink"].unbind(1)
         zero = torch.zeros_like(across)
         return _matrix(across, zero, zero, down, zero, zero)

@@ -1,5 +1,6 @@
 """Importers: policies read from the transforms of other libraries, with the laws of their own draws."""
 
+from auglean.policies.importing import torchvision_geometry as torchvision_geometry  # imported for what it reads
 from auglean.policies.importing.torchvision import from_torchvision
 
 __all__ = ["from_torchvision"]
