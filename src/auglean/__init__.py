@@ -21,7 +21,7 @@ from auglean import (
 from auglean.condensation import SyntheticSet
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
-from auglean.moments import ExpectedLoss, Moments, expected_loss
+from auglean.moments import ExpectedLoss, Moments, SamplesNeeded, expected_loss, samples_needed
 from auglean.policies import Policy, as_policy, from_torchvision
 from auglean.selection import (
     CCS,
@@ -86,6 +86,7 @@ __all__ = [
     "Random",
     "Recipe",
     "ReducibleLoss",
+    "SamplesNeeded",
     "Selection",
     "Selector",
     "Signals",
@@ -109,6 +110,7 @@ __all__ = [
     "networks",
     "policies",
     "reports",
+    "samples_needed",
     "select",
     "selection",
     "signals",

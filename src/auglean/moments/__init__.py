@@ -5,6 +5,7 @@ from auglean.moments.computing import moments_of
 from auglean.moments.expected_loss import ExpectedLoss, expected_loss
 from auglean.moments.laws import Discrete, Law, Normal, Uniform, hats, rounded_uniform
 from auglean.moments.moments import Moments
+from auglean.moments.sample_sizes import SamplesNeeded, samples_needed
 
 __all__ = [
     "Discrete",
@@ -12,9 +13,11 @@ __all__ = [
     "Law",
     "Moments",
     "Normal",
+    "SamplesNeeded",
     "Uniform",
     "expected_loss",
     "hats",
     "moments_of",
     "rounded_uniform",
+    "samples_needed",
 ]

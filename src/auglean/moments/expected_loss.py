@@ -156,7 +156,7 @@ def expected_loss(
     if method == "taylor":
         found = _by_taylor(setting, point)
     elif method in METHODS:
-        found = _by_nodes(setting, method)
+        found = by_nodes(setting, method)
         if method == "auto" and loss in ("cross-entropy", "squared"):
             found = _closed(setting, found)
     else:
@@ -164,7 +164,8 @@ def expected_loss(
     return replace(found, seconds=time.perf_counter() - start)
 
 
-def _by_nodes(setting: Setting, method: NodeMethod) -> ExpectedLoss:
+def by_nodes(setting: Setting, method: NodeMethod) -> ExpectedLoss:
+    """Answer from the losses at nodes alone."""
     count = len(setting.examples)
     mean, sd, error, clean = torch.empty(4, count, dtype=torch.float64)
     targets: list[Tensor] = []
@@ -242,7 +243,7 @@ def _by_taylor(setting: Setting, point: Point) -> ExpectedLoss:
     """Expand for every image, after a probe has shown that the expansion holds."""
     chosen = torch.randperm(len(setting.examples), generator=generator(setting.seed, "probe"))[:_PROBE]
     probe = replace(setting, examples=Examples(setting.examples.batch(chosen)))
-    truth = _by_nodes(probe, "stratified")
+    truth = by_nodes(probe, "stratified")
     gap = check_gap(_expand(probe, point)["mean"], truth.mean, what=setting.policy.name)
     found = _expand(setting, point)
     count = len(setting.examples)
