@@ -18,7 +18,7 @@ from auglean import (
     studies,
     training,
 )
-from auglean.condensation import SyntheticSet
+from auglean.condensation import DC, DM, DSA, SyntheticSet, condense
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
 from auglean.moments import ExpectedLoss, Moments, SamplesNeeded, expected_loss, samples_needed
@@ -58,6 +58,9 @@ __version__ = _version("auglean")
 
 __all__ = [
     "CCS",
+    "DC",
+    "DM",
+    "DSA",
     "EL2N",
     "KDPP",
     "AugmentSampler",
@@ -100,6 +103,7 @@ __all__ = [
     "collect",
     "compare",
     "condensation",
+    "condense",
     "data",
     "expected_loss",
     "fit",

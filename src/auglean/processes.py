@@ -33,6 +33,26 @@ def alone() -> Iterator[None]:
         _ALONE.reset(token)
 
 
+def ranks() -> int:
+    """Count the processes that share work here: 1 without a group, or inside `alone`.
+
+    >>> ranks()
+    1
+    """
+    if _ALONE.get() or not (distributed.is_available() and distributed.is_initialized()):
+        return 1
+    return distributed.get_world_size()
+
+
+def is_first() -> bool:
+    """Tell whether this process is the one of a group that writes files.
+
+    >>> is_first()
+    True
+    """
+    return ranks() == 1 or distributed.get_rank() == 0
+
+
 def shared_map(
     run: Callable[[Item], Result], items: Sequence[Item], sizes: Sequence[float] | None = None
 ) -> list[Result]:
@@ -53,12 +73,12 @@ def shared_map(
     >>> shared_map(abs, [-1, 2])
     [1, 2]
     """
-    if _ALONE.get() or not (distributed.is_available() and distributed.is_initialized()):
+    if ranks() == 1:
         return [run(item) for item in items]
     if len(items) == 1:  # nothing to share here, but there may be inside
         return [run(items[0])]
-    rank, ranks = distributed.get_rank(), distributed.get_world_size()
-    owners = _share([1.0] * len(items) if sizes is None else sizes, ranks)
+    rank = distributed.get_rank()
+    owners = _share([1.0] * len(items) if sizes is None else sizes, ranks())
     mine: dict[int, Any] = {}
     error: tuple[int, Exception] | None = None
     for i in (i for i, owner in enumerate(owners) if owner == rank):
@@ -68,7 +88,7 @@ def shared_map(
         except Exception as raised:  # to be raised by all, for the others wait
             error = (i, _portable(raised))
             break
-    gathered: list[Any] = [None] * ranks
+    gathered: list[Any] = [None] * ranks()
     distributed.all_gather_object(gathered, (mine, error))
     errors = [raised for _, raised in gathered if raised is not None]
     if errors:
