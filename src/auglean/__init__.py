@@ -18,7 +18,7 @@ from auglean import (
     studies,
     training,
 )
-from auglean.condensation import DC, DM, DSA, SyntheticSet, condense
+from auglean.condensation import DC, DM, DSA, Evaluation, SyntheticSet, condense, evaluate
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
 from auglean.moments import ExpectedLoss, Moments, SamplesNeeded, expected_loss, samples_needed
@@ -69,6 +69,7 @@ __all__ = [
     "Clustered",
     "Comparison",
     "Coreset",
+    "Evaluation",
     "ExpectedLoss",
     "FitResult",
     "Forgetting",
@@ -105,6 +106,7 @@ __all__ = [
     "condensation",
     "condense",
     "data",
+    "evaluate",
     "expected_loss",
     "fit",
     "from_torchvision",

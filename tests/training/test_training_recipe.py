@@ -24,7 +24,12 @@ def test_multistep():
     assert odd == pytest.approx([1, 1, 1, 0.1, 0.01])  # 2.5 and 3.75, rounded up
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "multistep"])
+def test_step_falls_to_a_tenth_once():
+    rates = [Recipe(lr=1.0, schedule="step", warmup=0).rate(step, 5) for step in range(5)]
+    assert rates == pytest.approx([1.0] * 3 + [0.1] * 2)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "step", "multistep"])
 def test_warm_up_rises_in_equal_parts_to_the_peak(schedule):
     recipe = Recipe(lr=0.6, schedule=schedule, warmup=0.3)
     rates = [recipe.rate(step, 10) for step in range(10)]

@@ -1,24 +1,37 @@
 """Condensation: a few synthetic images in place of a data set."""
 
+from auglean.condensation.baselines import BASELINES, baseline
 from auglean.condensation.condensing import Hooks, Stopped, condense
 from auglean.condensation.distances import gradient_distance
+from auglean.condensation.evaluating import ARCHITECTURES, Evaluation, Protocol, evaluate
+from auglean.condensation.learning import learn
 from auglean.condensation.methods import DC, DM, DSA, METHODS, Method, as_method
 from auglean.condensation.planning import Plan
+from auglean.condensation.scoring import Scores, fair_scores
 from auglean.condensation.starting import starting_images
 from auglean.condensation.synthetic import SyntheticSet
 
 __all__ = [
+    "ARCHITECTURES",
+    "BASELINES",
     "DC",
     "DM",
     "DSA",
     "METHODS",
+    "Evaluation",
     "Hooks",
     "Method",
     "Plan",
+    "Protocol",
+    "Scores",
     "Stopped",
     "SyntheticSet",
     "as_method",
+    "baseline",
     "condense",
+    "evaluate",
+    "fair_scores",
     "gradient_distance",
+    "learn",
     "starting_images",
 ]

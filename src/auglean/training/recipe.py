@@ -18,7 +18,8 @@ class Recipe:
         lr: Peak learning rate.
         momentum: Momentum of SGD.
         weight_decay: L2 penalty, of every parameter.
-        schedule: "cosine" to zero; "multistep", a tenth at 1/2 and again at 3/4 of the steps; or "constant".
+        schedule: "cosine" to zero; "step", a tenth from half of the steps on; "multistep", a tenth at 1/2 and again at
+            3/4 of the steps; or "constant".
         warmup: Share of the steps over which the rate rises linearly to its peak.
         amp: Mixed precision (bfloat16 autocast) on a GPU that has it.
     """
@@ -27,13 +28,13 @@ class Recipe:
     lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    schedule: Literal["cosine", "multistep", "constant"] = "cosine"
+    schedule: Literal["cosine", "step", "multistep", "constant"] = "cosine"
     warmup: float = 0.05
     amp: bool = True
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("cosine", "multistep", "constant"):
-            raise unknown("schedule", self.schedule, ["cosine", "multistep", "constant"])
+        if self.schedule not in ("cosine", "step", "multistep", "constant"):
+            raise unknown("schedule", self.schedule, ["cosine", "step", "multistep", "constant"])
         for name, good, expected in (
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("lr", 0 < self.lr < math.inf, "a number above 0"),
@@ -57,6 +58,8 @@ class Recipe:
         done = (step - rising) / max(1, steps - rising)
         if self.schedule == "cosine":
             return self.lr * 0.5 * (1.0 + math.cos(math.pi * done))
+        if self.schedule == "step":
+            return self.lr * 0.1 ** (step >= steps / 2)
         if self.schedule == "multistep":
             return self.lr * 0.1 ** ((step >= steps / 2) + (step >= 3 * steps / 4))
         return self.lr

@@ -1,0 +1,76 @@
+"""What a condensed set has to beat: as many real images, at random or herded, and the centres of each class."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from auglean.condensation.starting import starting_images
+from auglean.condensation.synthetic import SyntheticSet
+from auglean.data import ImageSet
+from auglean.errors import unknown
+from auglean.randomness import derive
+from auglean.selection import Herding, select
+from auglean.signals import collect
+from auglean.training import fit
+
+BASELINES = ("random", "herding", "class-mean", "k-means")
+#: Steps that the network is trained for whose features herding follows.
+HERDING_STEPS = 300
+
+
+def baseline(
+    name: str, data: ImageSet, per_class: int, *, seed: int = 0, device: torch.device | str | None = None
+) -> SyntheticSet:
+    """Make the set of images that a baseline offers in place of condensed ones.
+
+    | name | images of a class |
+    |---|---|
+    | `random` | drawn without replacement |
+    | `herding` | those whose mean feature follows the class's, in a small CNN trained on all the data for 300 steps |
+    | `class-mean` | their mean: one image, whatever `per_class` |
+    | `k-means` | the centres of `per_class` clusters of their pixels; for one image it is the mean |
+
+    Args:
+        name: One of these.
+        data: Real images.
+        per_class: Images of each class.
+        seed: Fixes what is drawn, the network and the first centres.
+        device: Where the network of herding is trained; by default the CPU.
+
+    Returns:
+        The set; `how["seconds"]` is what it cost.
+
+    Raises:
+        InputError: If the name is unknown, or a class has fewer images than asked for.
+
+    >>> from auglean import load
+    >>> baseline("k-means", load("digits"), 2)
+    SyntheticSet digits: 20 images of 1×8×8, 2 per class, 10 classes
+    method  k-means
+    seed    0
+    """
+    if name not in BASELINES:
+        raise unknown("baseline", name, BASELINES)
+    start = time.perf_counter()
+    if name == "herding":
+        images = _herding(data, per_class, seed, device)
+    else:
+        count = 1 if name == "class-mean" else per_class
+        images = starting_images(data, count, "real" if name == "random" else "k-means", seed=seed)
+    labels = torch.arange(data.classes).repeat_interleave(images.shape[1])
+    how = {"data": data.name, "method": name, "seed": seed, "seconds": time.perf_counter() - start}
+    return SyntheticSet(images.flatten(0, 1), labels, data.class_names, *data.mean_std(), how=how)
+
+
+def _herding(data: ImageSet, per_class: int, seed: int, device: torch.device | str | None) -> Tensor:
+    starting_images(data, per_class, "real", seed=seed)  # raises where there are too few
+    options: dict[str, Any] = {"steps": HERDING_STEPS, "eval_every": HERDING_STEPS, "device": device}
+    signals = collect(fit("cnn", data, seed=derive(seed, "herding"), **options).model, data)
+    herd = Herding(allocation="equal")
+    chosen = select(signals, data.labels, herd, budget=per_class * data.classes, seed=seed).indices
+    chosen = chosen[data.labels.cpu()[chosen].argsort(stable=True)]
+    return data.batch(chosen)[0].cpu().float().div_(255).view(data.classes, per_class, data.channels, *data.size)

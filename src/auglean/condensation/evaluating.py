@@ -1,0 +1,418 @@
+"""`evaluate`: what a few images are worth, beside as many real ones and all of them, under one protocol."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from auglean import networks as named_networks
+from auglean.condensation.baselines import baseline
+from auglean.condensation.learning import PUBLISHED, epochs_to_steps, learn
+from auglean.condensation.methods import DM
+from auglean.condensation.scoring import fair_scores
+from auglean.condensation.synthetic import SyntheticSet
+from auglean.data import ImageSet, load, split
+from auglean.data.splitting import part
+from auglean.errors import InputError
+from auglean.policies import Policy, as_given
+from auglean.progress import track
+from auglean.randomness import derive
+from auglean.training import Recipe, correct, new_network
+from auglean.training.fitting import check_agree, check_options
+
+#: The networks on which it shows whether images were made for one architecture only.
+ARCHITECTURES = ("convnet", "convnet-batch", "resnet18", "mlp", "lenet")
+#: Images that the recipe is chosen on, at most.
+HELD_OUT = 1000
+_JUDGED_AT_ONCE = 64
+
+Given = SyntheticSet | str | Path | Sequence[SyntheticSet | str | Path]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How networks are trained, the same for every row.
+
+    Args:
+        epochs: Passes over the images without augmentation; 300 as published.
+        epochs_augmented: Passes with augmentation; 1000 as published.
+        recipe: Options of SGD.
+        rates: Learning rates to choose from on held-out real images, for each network, with and without augmentation,
+            by the mean accuracy of all rows: no row has a rate to itself. By default that of the recipe.
+        whole_steps: Steps on the whole data; None leaves out that row, and all that is relative to it.
+    """
+
+    epochs: int = 300
+    epochs_augmented: int = 1000
+    recipe: Recipe = PUBLISHED
+    rates: tuple[float, ...] = ()
+    whole_steps: int | None = 2000
+
+    def __post_init__(self) -> None:
+        least = min(self.epochs, self.epochs_augmented, 1 if self.whole_steps is None else self.whole_steps)
+        if least < 1:
+            raise InputError(
+                f"The protocol was given {self.epochs} epochs, {self.epochs_augmented} with augmentation and "
+                f"{self.whole_steps} steps on the whole data; give 1 or more of each."
+            )
+        for rate in self.rates:
+            replace(self.recipe, lr=rate)
+
+    def steps(self, images: int, *, augmented: bool) -> int:
+        """Count the optimiser steps on so many images."""
+        return epochs_to_steps(self.epochs_augmented if augmented else self.epochs, images, self.recipe)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        rows: One for each kind of images, network, and training with or without augmentation. `accuracy` has the mean
+            and the standard deviation over sets, and the mean of each set; `within` is the spread over networks that
+            are trained on the same set.
+        scores: HLR, IOR, LRS and ARS of the synthetic images on each network, see `fair_scores`; `own` says whether
+            their own recipe, chosen on held-out images, is the augmented one.
+        config: How it was done.
+    """
+
+    rows: tuple[Row, ...]
+    scores: tuple[Row, ...]
+    config: Mapping[str, Any]
+
+    def row(self, name: str, *, network: str | None = None, augmented: bool = True) -> Row:
+        """Give the row of a name, by default of the first network."""
+        wanted = name, network or self.config["networks"][0], augmented
+        for row in self.rows:
+            if (row["name"], row["network"], row["augmented"]) == wanted:
+                return row
+        raise InputError(f"There is no row {wanted}; there are {sorted({row['name'] for row in self.rows})}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values."""
+        return {"config": dict(self.config), "rows": list(self.rows), "scores": list(self.scores)}
+
+    def __repr__(self) -> str:
+        lines = [f"{'network':<14} {'images':<12} {'plain':>14} {'augmented':>14} {'of whole':>9}"]
+        for network in self.config["networks"]:
+            for name in dict.fromkeys(row["name"] for row in self.rows):
+                cells, best = [], None
+                for augmented in (False, True):
+                    row = self.row(name, network=network, augmented=augmented)
+                    accuracy = row["accuracy"]
+                    cells.append(f"{100 * accuracy['mean']:>6.1f} ± {100 * accuracy['std']:<5.1f}")
+                    best = row["relative"]
+                told = "" if best is None else f"{100 * best:.1f} %"
+                lines.append(f"{network:<14} {name:<12} {cells[0]:>14} {cells[1]:>14} {told:>9}")
+        for score in self.scores:
+            told = ", ".join(f"{key.upper()} {score[key]:.3f}" for key in _SCORES if score[key] is not None)
+            lines.append(f"{score['name']} on {score['network']}: {told}")
+        return "\n".join(lines)
+
+
+_SCORES = ("hlr", "ior", "lrs", "ars")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a caller keeps of an evaluation, so that one that was stopped need not begin anew.
+
+    Attributes:
+        recall: Gives what was kept under a name, or None.
+        keep: Keeps plain values under a name.
+        stop: Asked after each network; True raises `KeyboardInterrupt`.
+        job: Gives a context in which the part of a name runs.
+    """
+
+    recall: Callable[[str], Mapping[str, Any] | None] = lambda name: None
+    keep: Callable[[str, Mapping[str, Any]], None] = lambda name, found: None
+    stop: Callable[[], bool] = lambda: False
+    job: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
+
+
+def evaluate(
+    synthetic: Given,
+    train: Any,
+    test: Any,
+    *,
+    name: str | None = None,
+    validation: Any = None,
+    networks: str | Sequence[str] = "convnet",
+    baselines: Sequence[str] = ("random", "herding", "k-means"),
+    sets: int | None = None,
+    repeats: int = 5,
+    protocol: Protocol | None = None,
+    policy: Policy | str | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    memory: Memory | None = None,
+) -> Evaluation:
+    """Train new networks on the images of one or several synthetic sets, and on what they have to beat.
+
+    Every row is trained alike, with augmentation and without: from scratch, with the same initial weights, for the same
+    epochs, at the same rate, on hard labels; what counts is the accuracy after the last epoch. The images are
+    those of the files, pixel by pixel. Choices are made on real images that are held out; the test images are
+    used once for each network.
+
+    Args:
+        synthetic: The set, or sets that were made with different seeds; files of them will do.
+        train: The real images: an `ImageSet` or anything that `auglean.load` takes.
+        test: Test images, as of `train`.
+        name: What the row is called; by default the method that made the images.
+        validation: Held-out real images; by default a tenth of `train` is cut for them. If the synthetic images were
+            made of all of `train`, they have seen that tenth; give images that they have not.
+        networks: Names for `auglean.networks.create`, such as `ARCHITECTURES`; the first is that of the headline.
+        baselines: See `auglean.condensation.baseline`.
+        sets: Sets of each baseline; by default as many as synthetic ones, but not under 3.
+        repeats: Networks that are trained on each set.
+        protocol: How they are trained; by default `Protocol()`.
+        policy: Augmentation; by default that of Zhao & Bilen 2021 for such images, see `auglean.policies.Siamese`.
+        seed: Fixes what is drawn.
+        device: Where to train; by default the CPU.
+        memory: For an evaluation that may be stopped.
+
+    Raises:
+        InputError: If a set was made of other classes or shapes than the real images have, a file is damaged, or a
+            network does not fit the images.
+
+    >>> from auglean.condensation import baseline
+    >>> data = load("digits")
+    >>> quick = Protocol(epochs=20, epochs_augmented=20, whole_steps=20)
+    >>> centres, options = baseline("class-mean", data, 1), {"baselines": ["random"], "repeats": 1}
+    >>> found = evaluate(centres, data, load("digits", split="test"), networks="mlp", protocol=quick, **options)
+    >>> [row["name"] for row in found.rows if row["augmented"]]
+    ['random', 'class-mean', 'whole']
+    """
+    check_options(steps=1, eval_every=None, device=device)
+    if repeats < 1 or (sets is not None and sets < 1):
+        raise InputError(f"Got sets {sets} and repeats {repeats}; give 1 or more of each.")
+    real, held, test = _real(load(train), validation, load(test), seed)
+    given = read_sets(synthetic, real)
+    names = networks.split(",") if isinstance(networks, str) else list(networks)
+    for network in names:
+        model = new_network(network, real, 0)
+        named_networks.check(model, channels=real.channels, classes=real.classes, size=real.size)
+    policy = DM().policy(real) if policy is None else as_given(policy)
+    assert policy is not None
+    per_class = int(given[0].counts.max())
+    ours = name or str(given[0].how.get("method", "synthetic")).lower()
+    count = sets or max(3, len(given))
+    contestants: dict[str, Sequence[SyntheticSet | ImageSet]] = {
+        other: [baseline(other, real, per_class, seed=derive(seed, "set", i), device=device) for i in range(count)]
+        for other in distinct(baselines, per_class)
+    }
+    contestants[ours] = given
+    protocol = protocol or Protocol()
+    if protocol.whole_steps is not None:
+        contestants["whole"] = [real]
+    run = _Evaluation(
+        contestants, real, held, test, protocol, policy, repeats, seed, device or "cpu", memory or Memory()
+    )
+    rows = tuple(row for network in names for augmented in (False, True) for row in run.rows(network, augmented))
+    config = {
+        "synthetic": ours,
+        "per_class": per_class,
+        "networks": names,
+        "sets": {other: len(images) for other, images in contestants.items()},
+        "repeats": repeats,
+        "policy": policy.name,
+        "protocol": asdict(protocol),
+        "held_out": len(held),
+        "test": len(test),
+        "seed": seed,
+    }
+    return Evaluation(rows, tuple(_scores(rows, ours, network) for network in names), config)
+
+
+def read_sets(synthetic: Given, real: ImageSet) -> list[SyntheticSet]:
+    """Read synthetic sets, and make sure that they are of the classes and the shape of real images.
+
+    Raises:
+        InputError: If not.
+    """
+    several = [synthetic] if isinstance(synthetic, SyntheticSet | str | Path) else list(synthetic)
+    if not several:
+        raise InputError("No synthetic set was given; give at least one, or the file of one.")
+    found = [one if isinstance(one, SyntheticSet) else SyntheticSet.load(one) for one in several]
+    for one, source in zip(found, several, strict=True):
+        what = "The synthetic set" if isinstance(source, SyntheticSet) else str(source)
+        if (one.class_names, one.channels, one.size) != (real.class_names, real.channels, real.size):
+            raise InputError(
+                f"{what} is of {'×'.join(map(str, one.images.shape[1:]))} pixels and the classes {_few(one)}, but "
+                f"{real.name} of {'×'.join(map(str, real.images.shape[1:]))} and {_few(real)}; give the set that was "
+                "made of these data."
+            )
+    return found
+
+
+def _few(images: SyntheticSet | ImageSet) -> str:
+    names = images.class_names
+    return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''} ({len(names)})"
+
+
+def _real(train: ImageSet, validation: Any, test: ImageSet, seed: int) -> tuple[ImageSet, ImageSet, ImageSet]:
+    train.require_every_class()
+    if validation is None:
+        train, held = split(train, [0.1], seed=seed)
+    else:
+        held = load(validation)
+        check_agree(train, held, "validation")
+    check_agree(train, test, "test")
+    return train, part(held, HELD_OUT), test
+
+
+def distinct(baselines: Sequence[str], per_class: int) -> list[str]:
+    """List the baselines once each; of one image the centre is the mean, and is called so."""
+    names = ["class-mean" if name == "k-means" and per_class == 1 else name for name in baselines]
+    return list(dict.fromkeys(names))
+
+
+def _scores(rows: Sequence[Row], ours: str, network: str) -> dict[str, Any]:
+    at = {(row["name"], row["augmented"]): row for row in rows if row["network"] == network}
+    own = at[ours, True]["validation"] >= at[ours, False]["validation"]
+
+    def accuracy(name: str, augmented: bool) -> float | None:
+        return float(at[name, augmented]["accuracy"]["mean"]) if (name, augmented) in at else None
+
+    told: dict[str, Any] = {"name": ours, "network": network, "own": own}
+    synthetic, random = accuracy(ours, own), accuracy("random", own)
+    if random is None or synthetic is None:
+        return {**told, **dict.fromkeys(_SCORES)}
+    both = [
+        (float(at[ours, way]["accuracy"]["mean"]), float(at["random", way]["accuracy"]["mean"]))
+        for way in (True, False)
+    ]
+    real = accuracy("whole", own)
+    found = fair_scores(real=real, synthetic=synthetic, random=random, augmented=both[0], plain=both[1])
+    return {**told, **found._asdict()}
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """Trains the networks of one evaluation."""
+
+    contestants: Mapping[str, Sequence[SyntheticSet | ImageSet]]
+    real: ImageSet
+    held: ImageSet
+    test: ImageSet
+    protocol: Protocol
+    policy: Policy
+    repeats: int
+    seed: int
+    device: torch.device | str
+    memory: Memory
+    chosen: dict[tuple[str, bool], float] = field(default_factory=dict)
+
+    def rows(self, network: str, augmented: bool) -> list[dict[str, Any]]:
+        """Give the row of each contestant."""
+        rate = self._rate(network, augmented)
+        rows = [self._row(name, network, augmented, rate) for name in self.contestants]
+        whole = next((row["accuracy"]["mean"] for row in rows if row["name"] == "whole"), None)
+        return [{**row, "relative": row["accuracy"]["mean"] / whole if whole else None} for row in rows]
+
+    def _rate(self, network: str, augmented: bool) -> float:
+        """Choose the learning rate on held-out images, by the mean of all rows but that of the whole data."""
+        rates = self.protocol.rates or (self.protocol.recipe.lr,)
+        if len(rates) == 1:
+            return rates[0]
+        job = f"{network}/{_way(augmented)}/rate"
+        found = self.memory.recall(job)
+        if found is None:
+            small = [sets[0] for name, sets in self.contestants.items() if name != "whole"]
+            with self.memory.job(job):
+                trials = [
+                    [self._train(network, images, augmented, rate, ("rate",))["validation"] for images in small]
+                    for rate in track(rates, job)
+                ]
+            found = {"rates": list(rates), "validation": [sum(trial) / len(trial) for trial in trials]}
+            self.memory.keep(job, found)
+        return float(rates[max(range(len(rates)), key=lambda i: found["validation"][i])])
+
+    def _row(self, name: str, network: str, augmented: bool, rate: float) -> dict[str, Any]:
+        job = f"{network}/{_way(augmented)}/{name}"
+        found = self.memory.recall(job)
+        if found is None:
+            with self.memory.job(job):
+                found = {"runs": self._runs(job, name, network, augmented, rate)}
+            self.memory.keep(job, found)
+        sets, runs = self.contestants[name], found["runs"]
+        means = [_mean([run["accuracy"] for run in each]) for each in runs]
+        within = [_std([run["accuracy"] for run in each]) for each in runs]
+        return {
+            "name": name,
+            "network": network,
+            "augmented": augmented,
+            "images": len(sets[0]),
+            "bytes": sets[0].images.nbytes,
+            "rate": rate,
+            "steps": self._steps(sets[0], augmented),
+            "accuracy": {"mean": _mean(means), "std": _std(means), "values": means},
+            "within": _mean(within),
+            "validation": _mean([run["validation"] for each in runs for run in each]),
+            "seconds": _mean([run["seconds"] for each in runs for run in each]),
+            "seconds_made": _mean([seconds_of(one) for one in sets]),
+        }
+
+    def _runs(self, job: str, name: str, network: str, augmented: bool, rate: float) -> list[list[dict[str, float]]]:
+        sets = self.contestants[name]
+        pairs = [(i, j) for i in range(len(sets)) for j in range(self.repeats)]
+        flat = [self._train(network, sets[i], augmented, rate, (i, j)) for i, j in track(pairs, job)]
+        return [flat[begin : begin + self.repeats] for begin in range(0, len(flat), self.repeats)]
+
+    def _steps(self, images: SyntheticSet | ImageSet, augmented: bool) -> int:
+        if images is self.real:
+            assert self.protocol.whole_steps is not None
+            return self.protocol.whole_steps
+        return self.protocol.steps(len(images), augmented=augmented)
+
+    def _train(
+        self, network: str, images: SyntheticSet | ImageSet, augmented: bool, rate: float, path: tuple[int | str, ...]
+    ) -> dict[str, float]:
+        """Train one network; those of the same path begin with the same weights, whatever they are trained on."""
+        began = time.perf_counter()
+        model = new_network(network, self.real, derive(self.seed, "evaluate", *path)).to(self.device)
+        learn(
+            model,
+            images,
+            steps=self._steps(images, augmented),
+            recipe=replace(self.protocol.recipe, lr=rate),
+            policy=self.policy if augmented else None,
+            seed=derive(self.seed, "evaluate", *path),
+        )
+        seconds = time.perf_counter() - began
+        judged = {"validation": self.held, "accuracy": self.test} if path != ("rate",) else {"validation": self.held}
+        found = {
+            key: float(correct(model, judge, batch_size=_JUDGED_AT_ONCE).double().mean())
+            for key, judge in judged.items()
+        }
+        if self.memory.stop():
+            raise KeyboardInterrupt
+        return {**found, "seconds": seconds}
+
+
+def _way(augmented: bool) -> str:
+    return "augmented" if augmented else "plain"
+
+
+def seconds_of(images: SyntheticSet | ImageSet) -> float:
+    """Tell what it cost to make a set: nothing, if it is real."""
+    if isinstance(images, ImageSet):
+        return 0.0
+    if "seconds" in images.history and len(images.history["seconds"]):
+        return float(images.history["seconds"][-1])
+    return float(images.how.get("seconds", 0.0))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(torch.tensor(values, dtype=torch.float64).mean())
+
+
+def _std(values: Sequence[float]) -> float:
+    return float(torch.tensor(values, dtype=torch.float64).std()) if len(values) > 1 else 0.0
