@@ -21,7 +21,19 @@ from auglean import (
 from auglean.condensation import DC, DM, DSA, Evaluation, SyntheticSet, condense, evaluate
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
-from auglean.moments import ExpectedLoss, Moments, SamplesNeeded, expected_loss, samples_needed
+from auglean.moments import (
+    Alignment,
+    ExpectedLoss,
+    Moments,
+    PolicyComparison,
+    Ranking,
+    SamplesNeeded,
+    alignment,
+    compare_policies,
+    expected_loss,
+    rank_images,
+    samples_needed,
+)
 from auglean.policies import Policy, as_policy, from_torchvision
 from auglean.selection import (
     CCS,
@@ -63,6 +75,7 @@ __all__ = [
     "DSA",
     "EL2N",
     "KDPP",
+    "Alignment",
     "AugmentSampler",
     "AugmentSubset",
     "BudgetCurve",
@@ -87,7 +100,9 @@ __all__ = [
     "Moments",
     "PerClass",
     "Policy",
+    "PolicyComparison",
     "Random",
+    "Ranking",
     "Recipe",
     "ReducibleLoss",
     "SamplesNeeded",
@@ -99,10 +114,12 @@ __all__ = [
     "SyntheticSet",
     "TracIn",
     "Variance",
+    "alignment",
     "as_policy",
     "budget_curve",
     "collect",
     "compare",
+    "compare_policies",
     "condensation",
     "condense",
     "data",
@@ -115,6 +132,7 @@ __all__ = [
     "moments",
     "networks",
     "policies",
+    "rank_images",
     "reports",
     "samples_needed",
     "select",

@@ -1,23 +1,32 @@
 """What a policy does to an image, exactly where that is possible: mean and covariance of augmented samples."""
 
 from auglean.moments import colour_rules as colour_rules  # imported for the rules that it makes known
+from auglean.moments.alignment import Alignment, alignment
+from auglean.moments.comparing import PolicyComparison, compare_policies
 from auglean.moments.computing import moments_of
 from auglean.moments.expected_loss import ExpectedLoss, expected_loss
 from auglean.moments.laws import Discrete, Law, Normal, Uniform, hats, rounded_uniform
 from auglean.moments.moments import Moments
+from auglean.moments.ranking import Ranking, rank_images
 from auglean.moments.sample_sizes import SamplesNeeded, samples_needed
 
 __all__ = [
+    "Alignment",
     "Discrete",
     "ExpectedLoss",
     "Law",
     "Moments",
     "Normal",
+    "PolicyComparison",
+    "Ranking",
     "SamplesNeeded",
     "Uniform",
+    "alignment",
+    "compare_policies",
     "expected_loss",
     "hats",
     "moments_of",
+    "rank_images",
     "rounded_uniform",
     "samples_needed",
 ]
