@@ -17,10 +17,12 @@ from auglean.moments.laws import Discrete, hats
 from auglean.moments.masks import Masks
 from auglean.moments.moments import Moments
 from auglean.moments.planning import Question, channelwise, rule
+from auglean.moments.resized import ResizedCrops, worthwhile
 from auglean.moments.rules import Kind, Rule, values
 from auglean.moments.sampling import dimension, drawn_rule, sobol_rule
 from auglean.moments.shifts import Shifts
-from auglean.policies import Cutout, Policy, RandomCrop, Shift, Translate, as_policy
+from auglean.moments.windows import joint, margin, reach, still, windows_of
+from auglean.policies import Cutout, Policy, RandomCrop, RandomResizedCrop, Shift, Translate, as_policy
 from auglean.policies.base import Adapted, Compose, Mixture
 from auglean.randomness import derive, generator
 
@@ -50,17 +52,24 @@ def moments_of(
     policy = as_policy(policy)
     note = " ".join(filter(None, [note, *policy.notes]))
 
-    def run(own: Rule, scale: float = 1.0) -> Nodes:
+    def run(own: Rule, scale: float = 1.0) -> Covariance:
+        if joint(policy):
+            return windows_of(policy, own, x, scale=scale, limit=max_memory)
         return _nodes(policy, own, x, scale=scale, limit=max_memory)
 
+    law, shape = policy, tuple(x.shape[1:])
+    if joint(policy):  # nodes of what is left without the shifts, on the canvas that they reach
+        across, down = (margin(own) for own in reach(policy, *shape[1:]))
+        law, shape = still(policy, beside=(across, down)), (shape[0], shape[1] + 2 * down, shape[2] + 2 * across)
     with torch.no_grad():
         found = _closed(policy, x, max_memory, run) if method in ("auto", "exact") else None
         if found is None and method in ("auto", "exact"):
-            found = _by_rule(policy, x, tol, most, method == "exact", run)
+            question = Question(shape, x, exact=method == "exact", most=most)  # type: ignore[arg-type]
+            found = _by_rule(law, question, x, tol, run)
         if found is None and method == "exact":
             raise InputError(f"{policy!r} has no exact rule of {most} nodes or fewer; use method='auto'.")
         if found is None:
-            found = _by_chance(policy, x, tol, most, method, seed, run)
+            found = _by_chance(law, x, tol, most, method, seed, run)
             note = (note + " " + _reason(policy, found[1], found[3])).strip()
     form, kind, error, nodes = found
     shape = image.shape
@@ -108,7 +117,7 @@ def _nodes(policy: Policy, own: Rule, x: Tensor, *, scale: float, limit: int) ->
     return Nodes(run, own.weights.to(x.device), images=len(x), size=size, scale=scale, limit=limit)
 
 
-def _closed(policy: Policy, x: Tensor, limit: int, run: Callable[[Rule], Nodes]) -> _Found | None:
+def _closed(policy: Policy, x: Tensor, limit: int, run: Callable[[Rule], Covariance]) -> _Found | None:
     """Take the forms that need no nodes."""
     exact = x.new_zeros(len(x))
     if isinstance(policy, Translate | Shift | RandomCrop):
@@ -127,18 +136,20 @@ def _closed(policy: Policy, x: Tensor, limit: int, run: Callable[[Rule], Nodes])
             limit=limit,
         )
         return form, "exact finite" if finite else "exact panels", exact, form.width
+    if isinstance(policy, RandomResizedCrop) and worthwhile(*x.shape[2:]):
+        crops = ResizedCrops(x, policy, limit=limit)
+        return crops, "exact finite", exact, crops.width
     if isinstance(policy, Cutout):
         return Masks(x, policy.size, fill=policy.fill, limit=limit), "exact finite", exact, x[0, 0].numel()
     return None
 
 
 def _by_rule(
-    policy: Policy, x: Tensor, tol: float, most: int, exact: bool, run: Callable[[Rule], Nodes]
+    policy: Policy, question: Question, x: Tensor, tol: float, run: Callable[[Rule], Covariance]
 ) -> _Found | None:
     """Take a rule, and double the panels of one that is not exact until `(4/3) |Q_K − Q_2K|` is below `tol`."""
-    question = Question(tuple(x.shape[1:]), x, exact=exact, most=most)  # type: ignore[arg-type]
     own = rule(policy, question)
-    if own is None or (exact and own.kind == "quadrature"):
+    if own is None or (question.exact and own.kind == "quadrature"):
         return None
     form = run(own)
     if own.kind != "quadrature":
@@ -146,7 +157,7 @@ def _by_rule(
     error: Tensor | None = None
     for level in range(1, 16):
         finer = rule(policy, replace(question, level=level))
-        if finer is None or len(finer) > most:
+        if finer is None or len(finer) > question.most:
             break
         coarse, form, own = form, run(finer), finer
         mean = (form.mean - coarse.mean).norm(dim=1) / _size(form.mean, x)
@@ -158,7 +169,7 @@ def _by_rule(
 
 
 def _by_chance(
-    policy: Policy, x: Tensor, tol: float, most: int, method: str, seed: int, run: Callable[..., Nodes]
+    policy: Policy, x: Tensor, tol: float, most: int, method: str, seed: int, run: Callable[..., Covariance]
 ) -> _Found:
     smooth = dimension(policy)
     if method == "qmc" or (method == "auto" and 0 < smooth <= 8 and not _foreign(policy)):

@@ -61,7 +61,7 @@ def channelwise(policy: Policy) -> bool:
     """Whether a policy treats every channel alike and apart from the others."""
     if isinstance(policy, Compose | Mixture):
         return all(channelwise(part) for part in policy.parts)
-    return isinstance(policy, _CHANNELWISE)
+    return isinstance(policy, _CHANNELWISE) and not isinstance(getattr(policy, "fill", None), tuple)
 
 
 def finite(params: Params, weights: Tensor | list[float] | None = None, kind: Kind = "exact finite") -> Rule:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auglean.moments.covariances import MEMORY, Covariance, Nodes, check_memory
+from auglean.moments.covariances import MEMORY, Covariance, check_memory
 from auglean.moments.laws import Hats
 from auglean.policies.warping import Fill, colour, outside
 
@@ -77,7 +77,7 @@ class Shifts(Covariance):
         *,
         padding: str,
         fill: Fill,
-        nodes: Callable[[], Nodes],
+        nodes: Callable[[], Covariance],
         limit: int = MEMORY,
     ) -> None:
         self._shape, self._nodes, self.limit = x.shape, nodes, limit
