@@ -3,73 +3,170 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from auglean.moments.planning import Question, even, finite, rule
-from auglean.moments.rules import Rule, panel_rule
+from auglean.moments.rules import Rule, even_knots, panel_rule, product
 from auglean.policies import (
-    Brightness,
-    Contrast,
+    ChannelPermutation,
+    Clamp,
+    Gamma,
+    GaussianBlur,
+    Grayscale,
+    Hue,
+    Invert,
+    Params,
+    Policy,
     Posterize,
+    Quantize,
     RandAugment,
-    Saturation,
-    Sharpness,
+    RandomOrder,
     Solarize,
+    SolarizeAbove,
     TrivialAugment,
 )
 from auglean.policies.auto import _RAND, _WARPS, _WIDE
+from auglean.policies.colour import Line
+from auglean.policies.hsv import value_chroma_hue
 
-_Enhancer = Brightness | Contrast | Saturation | Sharpness
 
-
-@rule.register(Brightness)
-@rule.register(Contrast)
-@rule.register(Saturation)
-@rule.register(Sharpness)
-def _enhance(policy: _Enhancer, question: Question) -> Rule | None:
-    low, high = max(0.0, 1 - policy.amount), 1 + policy.amount
+def smooth(name: str, low: float, high: float, n: int) -> Rule:
+    """Make a Gauss rule for what is smooth in a parameter, or one atom where there is but one value."""
     if low == high:
-        return finite({"factor": torch.tensor([low], dtype=torch.float64)})
+        return finite({name: torch.tensor([low], dtype=torch.float64)})
+    nodes, weights = panel_rule(even_knots(low, high, 1), n)
+    return finite({name: nodes}, weights, "quadrature")
+
+
+@rule.register(Clamp)
+@rule.register(Invert)
+@rule.register(Quantize)
+@rule.register(Grayscale)
+def _certain(policy: Policy, question: Question) -> Rule:
+    return finite({})
+
+
+@rule.register
+def _line(policy: Line, question: Question) -> Rule:
+    low, high = policy.low, policy.high
+    if low == high:
+        return finite({policy.parameter: torch.tensor([low], dtype=torch.float64)})
     if question.linear and not policy.clamp:  # of degree 1 in the factor, and 4 in the fourth power
-        nodes, weights = panel_rule(torch.tensor([low, high]), 3)
-        return finite({"factor": nodes}, weights)
+        nodes, weights = panel_rule(even_knots(low, high, 1), 3)
+        return finite({policy.parameter: nodes}, weights)
     if question.linear and question.image is not None:
-        knots = clamp_knots(policy, question.image, low, high)
+        knots = clamp_knots(policy, question.image)
         if 3 * (len(knots) - 1) <= question.most:
             nodes, weights = panel_rule(knots, 3)
-            return Rule({"factor": nodes}, weights, "exact panels")
-    return even("factor", low, high, 4 * 2**question.level)
+            return Rule({policy.parameter: nodes}, weights, "exact panels")
+    return even(policy.parameter, low, high, 4 * 2**question.level)
 
 
-def clamp_knots(policy: _Enhancer, image: Tensor, low: float, high: float) -> Tensor:
-    """Factors at which some pixel of an image reaches 0 or 1, sorted, with both ends.
+def clamp_knots(policy: Line, image: Tensor) -> Tensor:
+    """Factors at which some pixel of an image reaches 0 or 1, sorted, with both ends. Shape `(P + 1, B)`."""
+    found = []
+    for start, slope in zip(*(part.expand_as(image).flatten(1) for part in policy.line(image)), strict=True):
+        moving = slope != 0
+        e, s = start[moving], slope[moving]
+        found.append(torch.cat([-e / s, (1 - e) / s]))
+    return _table(found, policy.low, policy.high)
+
+
+def hue_knots(policy: Hue, image: Tensor) -> Tensor:
+    """Turns at which a channel of some pixel of an image goes from one slope to another. Shape `(P + 1, B)`."""
+    _, chroma, hue = value_chroma_hue(image)
+    sixths = torch.arange(-4, 10, dtype=image.dtype, device=image.device)
+    found = [((sixths[:, None] - h[c > 0]) / 6).flatten() for c, h in zip(chroma, hue, strict=True)]
+    return _table(found, policy.low, policy.high)
+
+
+def _table(found: Sequence[Tensor], low: float, high: float) -> Tensor:
+    """Sort the knots of each image between two ends, those within rounding of each other once.
 
     Images with fewer knots than others repeat the upper end, which makes panels of no weight. Shape `(P + 1, B)`.
     """
-    black = policy._degenerate(image)
-    start = torch.zeros_like(image) if black is None else black.expand_as(image)
-    slope = image - start
-    found = []
-    for e, s in zip(start.flatten(1), slope.flatten(1), strict=True):
-        moving = s != 0
-        crossings = torch.cat([-e[moving] / s[moving], (1 - e[moving]) / s[moving]])
-        crossings = crossings[(crossings > low) & (crossings < high)]
-        # crossings of equal levels may differ by a rounding
-        span = high - low
-        found.append(low + span * torch.unique(((crossings - low) / span * 2**40).round()) / 2**40)
-    longest = max((len(knots) for knots in found), default=0)
-    table = image.new_full((longest + 2, len(found)), high)
+    span = high - low
+    inner = [
+        low + span * torch.unique(((knots[(knots > low) & (knots < high)] - low) / span * 2**40).round()) / 2**40
+        for knots in found
+    ]
+    longest = max((len(knots) for knots in inner), default=0)
+    table = found[0].new_full((longest + 2, len(inner)), high)
     table[0] = low
-    for i, knots in enumerate(found):
+    for i, knots in enumerate(inner):
         table[1 : 1 + len(knots), i] = knots
     return table
 
 
 @rule.register
+def _hue(policy: Hue, question: Question) -> Rule:
+    if question.linear and question.image is not None and question.shape[0] == 3 and policy.low < policy.high:
+        knots = hue_knots(policy, question.image)
+        if 3 * (len(knots) - 1) <= (question.most if question.exact else question.most // 4):
+            nodes, weights = panel_rule(knots, 3)
+            return Rule({"hue": nodes}, weights, "exact panels")
+    return even("hue", policy.low, policy.high, 8 * 2**question.level)
+
+
+@rule.register
+def _gamma(policy: Gamma, question: Question) -> Rule:
+    gain = even("gain", *policy.gain, 2 * 2**question.level)
+    return _together([smooth("gamma", *policy.gamma, 8 * 2**question.level), gain])
+
+
+def _together(rules: Sequence[Rule]) -> Rule:
+    """Join independent rules of the parameters of one policy."""
+    joint = product(rules)
+    params: Params = {name.partition(".")[2]: value for name, value in joint.params.items()}
+    return Rule(params, joint.weights, joint.kind)
+
+
+@rule.register
+def _blur(policy: GaussianBlur, question: Question) -> Rule:
+    return smooth("sigma", *policy.sigma, 16 * 2**question.level)
+
+
+@rule.register
+def _permutation(policy: ChannelPermutation, question: Question) -> Rule:
+    orders = math.factorial(question.shape[0])
+    return finite({"order": (torch.arange(orders, dtype=torch.float64) + 0.5) / orders})
+
+
+@rule.register
+def _order(policy: RandomOrder, question: Question) -> Rule | None:
+    parts, orders = policy.parts, len(policy.orders)
+    rules, most = [], question.most // orders
+    for part in parts:
+        affine = question.linear and all(other.linear for other in parts if other is not part)
+        alone = question.image if len(parts) == 1 else None
+        own = rule(part, replace(question, image=alone, linear=affine, most=most))
+        if own is not None and own.kind == "quadrature" and len(parts) > 1 and isinstance(part, Line | Hue):
+            # the kinks of many pixels in several factors are no grid, and blur each other
+            name = part.parameter if isinstance(part, Line) else "hue"
+            own = smooth(name, part.low, part.high, 4 * 2**question.level)
+        if own is None or len(own) > most:
+            return None
+        most //= len(own)
+        rules.append(own)
+    joint = product(rules)
+    params = {name: value.repeat_interleave(orders, 0) for name, value in joint.params.items()}
+    params["order"] = torch.arange(orders).repeat(len(joint))[:, None]
+    return Rule(params, joint.weights.repeat_interleave(orders, 0) / orders, joint.kind)
+
+
+@rule.register
 def _posterize(policy: Posterize, question: Question) -> Rule:
-    return finite({"bits": torch.arange(policy.bits, 9)})
+    return finite({"bits": torch.arange(policy.bits[0], policy.bits[1] + 1)})
+
+
+@rule.register
+def _solarize_above(policy: SolarizeAbove, question: Question) -> Rule:
+    addition = even("addition", *policy.addition, 4 * 2**question.level)
+    return _together([even("threshold", *policy.threshold, 16 * 2**question.level), addition])
 
 
 @rule.register

@@ -20,6 +20,8 @@ from auglean.policies import (
     Cutout,
     Equalize,
     Flip,
+    Gamma,
+    GaussianBlur,
     Identity,
     Mixture,
     Normalize,
@@ -33,7 +35,10 @@ from auglean.policies import (
     Translate,
 )
 
-_CHANNELWISE = (Identity, Flip, Translate, Rotate, Scale, Shear, Shift, Affine, RandomCrop, Cutout)
+_CHANNELWISE = (
+    *(Identity, Flip, Translate, Rotate, Scale, Shear, Shift, Affine, RandomCrop, Cutout),
+    *(GaussianBlur, Gamma),
+)
 
 
 @dataclass(frozen=True, slots=True)

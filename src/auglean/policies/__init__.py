@@ -17,45 +17,68 @@ from auglean.policies.base import (
     mixture,
     sometimes,
 )
+from auglean.policies.blurring import GaussianBlur
 from auglean.policies.boxes import RandomErasing, RandomResizedCrop
+from auglean.policies.channels import ChannelPermutation
 from auglean.policies.colour import (
-    AutoContrast,
+    BT601,
+    TORCHVISION_GREY,
+    AddBrightness,
     Brightness,
     Contrast,
-    Equalize,
-    Posterize,
+    Grayscale,
     Saturation,
     Sharpness,
-    Solarize,
 )
 from auglean.policies.copies import Copies, copies_for, crop_copies, rotate_copies, translate_copies
+from auglean.policies.curves import Clamp, Gamma, Invert, Quantize, SolarizeAbove
 from auglean.policies.geometric import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Shift, Translate
+from auglean.policies.hsv import HSVSaturation, Hue
 from auglean.policies.importing import from_torchvision
+from auglean.policies.levels import AutoContrast, Equalize, Posterize, Solarize
+from auglean.policies.noise import GaussianNoise
 from auglean.policies.normalizing import Normalize
+from auglean.policies.ordering import ColorJiggle, ColorJitter, RandomOrder
 from auglean.policies.parsing import as_given, parse
 from auglean.policies.siamese import Siamese
 from auglean.policies.warping import warp
 
 __all__ = [
+    "BT601",
+    "TORCHVISION_GREY",
+    "AddBrightness",
     "Affine",
     "AugMix",
     "AutoContrast",
     "Brightness",
+    "ChannelPermutation",
+    "Clamp",
+    "ColorJiggle",
+    "ColorJitter",
     "Compose",
     "Contrast",
     "Copies",
     "Cutout",
     "Equalize",
     "Flip",
+    "Gamma",
+    "GaussianBlur",
+    "GaussianNoise",
+    "Grayscale",
+    "HSVSaturation",
+    "Hue",
     "Identity",
+    "Invert",
     "Mixture",
     "Normalize",
     "Params",
     "Policy",
     "Posterize",
+    "Quantize",
     "RandAugment",
     "RandomCrop",
     "RandomErasing",
+    "RandomOrder",
     "RandomResizedCrop",
     "Rotate",
     "Saturation",
@@ -65,6 +88,7 @@ __all__ = [
     "Shift",
     "Siamese",
     "Solarize",
+    "SolarizeAbove",
     "Translate",
     "TrivialAugment",
     "as_given",

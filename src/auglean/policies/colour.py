@@ -1,9 +1,9 @@
-"""Operators that change values in place: blends with a degenerate image, and maps of 8-bit levels.
+"""Operators that move every value along a line: blends with a degenerate image, and additive brightness.
 
 Brightness, contrast, saturation and sharpness are the four enhancers of the Python Imaging Library: with a
 factor f, `f · image + (1 − f) · degenerate` (Haeberli & Voorhies 1994), the degenerate image being black, the
-mean grey, the grey image and the smoothed image. Grey is `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601). Images
-of one channel are grey already. Images of [0, 1] stand for 8-bit levels `round(255 · value)`.
+mean grey, the grey image and the smoothed image. Grey is `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601); other
+libraries round the weights otherwise, see `TORCHVISION_GREY`. Images of one channel are grey already.
 """
 
 from __future__ import annotations
@@ -13,36 +13,70 @@ from torch import Tensor
 
 from auglean.errors import InputError
 from auglean.policies.base import Params, Policy, magnitude, number, per_image
-from auglean.randomness import Randomness, integers, uniform
+from auglean.randomness import Randomness, uniform
 
 Device = torch.device | str | None
-_GREY = (0.299, 0.587, 0.114)
+Range = float | tuple[float, float]
+Weights = tuple[float, ...]
+
+#: Weights of red, green and blue in luma (ITU-R BT.601), and as torchvision rounds them: they sum to 0.9999.
+BT601: Weights = (0.299, 0.587, 0.114)
+TORCHVISION_GREY: Weights = (0.2989, 0.587, 0.114)
 
 
-def _check_channels(x: Tensor) -> None:
-    if x.shape[1] not in (1, 3):
-        raise InputError(f"Grey needs 1 or 3 channels but the images have shape {tuple(x.shape)}.")
+def interval(
+    kind: str, value: Range, *, centre: float = 0.0, low: float = 0.0, high: float = float("inf")
+) -> tuple[float, float]:
+    """Read a range: a number is the largest change from the centre, cut off at `low`; a pair is the range itself.
+
+    >>> interval("contrast", 1.5, centre=1.0), interval("contrast", (0.5, 2.0), centre=1.0)
+    ((0.0, 2.5), (0.5, 2.0))
+    """
+    if isinstance(value, tuple):
+        ends = value
+    else:
+        change = magnitude(kind, value)
+        ends = (max(low, centre - change), centre + change)
+    if len(ends) != 2 or not low <= ends[0] <= ends[1] <= high or ends[1] == float("inf"):
+        raise InputError(f"{kind} expected two numbers, ascending, from {low:g} to {high:g}, but found {value!r}.")
+    return float(ends[0]), float(ends[1])
 
 
-def grey(x: Tensor) -> Tensor:
+def between(low: float, high: float, n: int, generator: Randomness, device: Device) -> Tensor:
+    """Draw from a range; where it is one number, give that in full precision, as values may be compared with it."""
+    drawn = uniform(n, generator, low=low, high=high, device=device)
+    return torch.full_like(drawn, low, dtype=torch.float64) if low == high else drawn
+
+
+def written(value: Range) -> str:
+    """Write a range as it was given."""
+    return f"({', '.join(map(number, value))})" if isinstance(value, tuple) else number(value)
+
+
+def _check_channels(x: Tensor, weights: Weights) -> None:
+    if x.shape[1] not in (1, len(weights)):
+        raise InputError(f"Grey needs 1 or {len(weights)} channels but the images have shape {tuple(x.shape)}.")
+
+
+def grey(x: Tensor, weights: Weights = BT601) -> Tensor:
     """Weigh the channels to luma. `(B, C, H, W)` to `(B, 1, H, W)`.
 
     >>> grey(torch.ones(1, 3, 1, 1)).item()
     1.0
     """
-    _check_channels(x)
+    _check_channels(x, weights)
     if x.shape[1] == 1:
         return x
-    red, green, blue = (x[:, i : i + 1] * weight for i, weight in enumerate(_GREY))
-    return red + green + blue
+    first, *rest = (x[:, i : i + 1] * weight for i, weight in enumerate(weights))
+    return sum(rest, first)
 
 
-def mean_grey(x: Tensor) -> Tensor:
+def mean_grey(x: Tensor, weights: Weights = BT601) -> Tensor:
     """Mean luma of each image. `(B, C, H, W)` to `(B, 1, 1, 1)`."""
-    _check_channels(x)
+    _check_channels(x, weights)
     means = x.flatten(2).mean(2, dtype=torch.float64)  # (B, C); float64 hides the order of the sum
-    weights = torch.tensor(_GREY if x.shape[1] == 3 else [1.0], dtype=torch.float64, device=x.device)
-    return per_image((means * weights).sum(1), x)
+    share = torch.tensor(weights if x.shape[1] > 1 else [1.0], dtype=torch.float64, device=x.device)
+    return per_image((means * share).sum(1), x)
 
 
 def smooth(x: Tensor) -> Tensor:
@@ -56,78 +90,52 @@ def smooth(x: Tensor) -> Tensor:
     return y
 
 
-def posterize(x: Tensor, bits: Tensor) -> Tensor:
-    """Keep the highest `bits (B,)` of the 8-bit levels. The gradient is zero.
+class Line(Policy):
+    """What moves every value along a line: `start + slope · factor`, the factor uniform on a range.
 
-    >>> (posterize(torch.full((1, 1, 1, 1), 200 / 255), torch.tensor([1])) * 255).item()
-    128.0
+    Attributes:
+        parameter: Name of the parameter.
+        low: Least factor.
+        high: Greatest factor.
+        clamp: Whether the result is kept in [0, 1]; without it the operator is affine in the image.
     """
-    step = per_image(2.0 ** (8 - bits.double()), x)
-    return ((x * 255).round() / step).floor() * step / 255
+
+    parameter = "factor"
+    low: float
+    high: float
+    clamp: bool
+
+    def line(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Start and slope of every value. Each of the shape of `x`, or broadcast to it."""
+        raise NotImplementedError
+
+    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
+        return {self.parameter: between(self.low, self.high, n, generator, device)}
 
 
-def solarize(x: Tensor, threshold: Tensor) -> Tensor:
-    """Invert the values whose 8-bit level is `threshold (B,)` or more.
-
-    >>> solarize(torch.tensor([[[[0.25, 0.75]]]]), torch.tensor([128]))
-    tensor([[[[0.2500, 0.2500]]]])
-    """
-    inverted = (x.detach() * 255).round_().sub_(per_image(threshold, x)).ge_(0)
-    return torch.lerp(x, 1 - x, inverted)  # weights 0 and 1 choose exactly, several times faster than `where`
-
-
-def autocontrast(x: Tensor) -> Tensor:
-    """Stretch each channel to [0, 1]; a constant channel stays.
-
-    >>> autocontrast(torch.tensor([[[[0.25, 0.5, 0.75]]]]))
-    tensor([[[[0.0000, 0.5000, 1.0000]]]])
-    """
-    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    flat = high <= low
-    y = ((x - low) / torch.where(flat, 1.0, high - low)).clamp(0, 1)
-    return torch.lerp(y, x, flat.to(x.dtype))
-
-
-def equalize(x: Tensor) -> Tensor:
-    """Equalise the histogram of the 8-bit levels of each channel. The gradient is zero.
-
-    As the Python Imaging Library: with step = (pixels − pixels of the highest level) // 255, level v goes to
-    (step // 2 + pixels below v) // step, at most 255; a step of zero changes nothing.
-
-    >>> (equalize(torch.tensor([[[[0.0, 0.2, 0.2, 0.4]]]])) * 255).shape
-    torch.Size([1, 1, 1, 4])
-    """
-    b, c, h, w = x.shape
-    level = (x * 255).round().clamp(0, 255).long().flatten(2)  # (B, C, HW)
-    plane = torch.arange(b * c, device=x.device).view(b, c, 1) * 256
-    histogram = torch.bincount((level + plane).flatten(), minlength=b * c * 256).view(b, c, 256)
-    highest = histogram.gather(2, level.amax(2, keepdim=True))  # (B, C, 1)
-    step = (h * w - highest) // 255
-    below = histogram.cumsum(2) - histogram
-    table = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)  # (B, C, 256)
-    y = table.gather(2, level).view_as(x).to(x.dtype) / 255
-    return torch.lerp(y, x, (step == 0)[..., None].to(x.dtype))
-
-
-class _Enhance(Policy):
+class _Enhance(Line):
     """What the four enhancers share: a factor per image, uniform on `[max(0, 1 − amount), 1 + amount]`."""
 
     word = ""
 
-    def __init__(self, amount: float, *, clamp: bool = True) -> None:
+    def __init__(self, amount: Range, *, clamp: bool = True) -> None:
         super().__init__()
-        self.amount = magnitude(type(self).__name__, amount)
+        self.amount = amount
+        self.low, self.high = interval(type(self).__name__, amount, centre=1.0)
         self.clamp = clamp
         self.linear = not clamp
 
     @property
     def token(self) -> str | None:
         """The word and the amount, such as `contrast0.4`."""
-        return self.word + number(self.amount) if self.clamp else None
+        plain = self.word and self.clamp and not isinstance(self.amount, tuple) and not self._options()
+        return self.word + number(self.amount) if plain else None  # type: ignore[arg-type]
 
-    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
-        low = max(0.0, 1 - self.amount)
-        return {"factor": uniform(n, generator, low=low, high=1 + self.amount, device=device)}
+    def line(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Start and slope of every value."""
+        other = self._degenerate(x)
+        start = torch.zeros_like(x) if other is None else other
+        return start, x - start
 
     def _degenerate(self, x: Tensor) -> Tensor | None:
         """The image that factor 0 gives; `None` stands for black."""
@@ -141,16 +149,30 @@ class _Enhance(Policy):
         y = factor * x if other is None else factor * x + (1 - factor) * other
         return y.clamp(0, 1) if self.clamp else y
 
+    def _options(self) -> str:
+        return "" if self.clamp else ", clamp=False"
+
     def extra_repr(self) -> str:
         """The arguments."""
-        return number(self.amount) + ("" if self.clamp else ", clamp=False")
+        return written(self.amount) + self._options()
+
+
+class _GreyEnhance(_Enhance):
+    """An enhancer whose degenerate image is grey."""
+
+    def __init__(self, amount: Range, *, clamp: bool = True, weights: Weights = BT601) -> None:
+        super().__init__(amount, clamp=clamp)
+        self.weights = tuple(weights)
+
+    def _options(self) -> str:
+        return super()._options() + ("" if self.weights == BT601 else f", weights={self.weights}")
 
 
 class Brightness(_Enhance):
     """Multiply by a factor uniform on `[max(0, 1 − amount), 1 + amount]`. Parameter `factor (n,)`.
 
     Args:
-        amount: Largest change of the factor.
+        amount: Largest change of the factor, or the range of the factor as a pair.
         clamp: Keep the result in [0, 1]; without it the operator is linear in the image.
 
     >>> Brightness(0.5).apply(torch.full((1, 1, 1, 1), 0.5), {"factor": torch.tensor([1.5])}).item()
@@ -163,8 +185,13 @@ class Brightness(_Enhance):
         return None
 
 
-class Contrast(_Enhance):
+class Contrast(_GreyEnhance):
     """Blend with the mean grey of the image: `f x + (1 − f) · mean grey`. Law and options of `Brightness`.
+
+    Args:
+        amount: As in `Brightness`.
+        clamp: As in `Brightness`.
+        weights: Of the channels in grey.
 
     >>> x = torch.tensor([[[[0.25, 0.75]]]])
     >>> Contrast(0.5).apply(x, {"factor": torch.tensor([0.5])})
@@ -174,13 +201,13 @@ class Contrast(_Enhance):
     word = "contrast"
 
     def _degenerate(self, x: Tensor) -> Tensor:
-        return mean_grey(x)
+        return mean_grey(x, self.weights)
 
 
-class Saturation(_Enhance):
+class Saturation(_GreyEnhance):
     """Blend with the grey image: `f x + (1 − f) · grey(x)`; `Color` in other libraries.
 
-    Law and options of `Brightness`. Nothing happens to images of one channel.
+    Law and options of `Contrast`. Nothing happens to images of one channel.
 
     >>> x = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
     >>> Saturation(1).apply(x, {"factor": torch.tensor([0.0])}).flatten()
@@ -190,7 +217,7 @@ class Saturation(_Enhance):
     word = "saturation"
 
     def _degenerate(self, x: Tensor) -> Tensor:
-        return grey(x)
+        return grey(x, self.weights)
 
 
 class Sharpness(_Enhance):
@@ -210,103 +237,61 @@ class Sharpness(_Enhance):
         return smooth(x)
 
 
-class Posterize(Policy):
-    """Keep the highest bits of each 8-bit level, their number uniform on `{bits … 8}`. Parameter `bits (n,)`.
+class AddBrightness(Line):
+    """Add the same number, uniform on a range, to every value; what kornia calls brightness. Parameter `offset (n,)`.
 
     Args:
-        bits: Fewest bits kept, 1 to 8.
+        amount: Largest change, both signs, or the range of the number as a pair.
+        clamp: Keep the result in [0, 1]; without it the operator is affine in the image.
 
-    >>> Posterize(4).name
-    'posterize4'
+    >>> AddBrightness(0.5).apply(torch.full((1, 1, 1, 1), 0.5), {"offset": torch.tensor([-0.25])}).item()
+    0.25
     """
 
-    def __init__(self, bits: int) -> None:
+    parameter = "offset"
+
+    def __init__(self, amount: Range, *, clamp: bool = True) -> None:
         super().__init__()
-        if bits not in range(1, 9):
-            raise InputError(f"Posterize expected a number of bits from 1 to 8 but found {bits!r}.")
-        self.bits = int(bits)
+        self.amount = amount
+        self.low, self.high = interval("AddBrightness", amount, low=float("-inf"))
+        self.clamp = clamp
+        self.linear = not clamp
 
-    @property
-    def token(self) -> str:
-        """Such as `posterize4`."""
-        return f"posterize{self.bits}"
-
-    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
-        return {"bits": self.bits + integers(n, 9 - self.bits, generator, device=device)}
+    def line(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Start and slope of every value."""
+        return x, torch.ones_like(x)
 
     def _operate(self, x: Tensor, params: Params) -> Tensor:
-        return posterize(x, params["bits"])
+        y = x + per_image(params["offset"], x)
+        return y.clamp(0, 1) if self.clamp else y
 
     def extra_repr(self) -> str:
-        """The argument."""
-        return str(self.bits)
+        """The arguments."""
+        return written(self.amount) + ("" if self.clamp else ", clamp=False")
 
 
-class Solarize(Policy):
-    """Invert the values from a threshold on. Parameter `threshold (n,)`.
-
-    The threshold is an 8-bit level, uniform on `[256 (1 − amount), 256]`; at 256 not even white is inverted.
+class Grayscale(Policy):
+    """Put the grey image in every channel. No parameters; see `sometimes`. Linear.
 
     Args:
-        amount: Largest width of the band that is inverted, 0 to 1.
+        weights: Of the channels.
 
-    >>> Solarize(0.5).name
-    'solarize0.5'
+    >>> Grayscale().apply(torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1), {}).flatten()
+    tensor([0.2990, 0.2990, 0.2990])
     """
 
-    def __init__(self, amount: float) -> None:
+    linear = True
+
+    def __init__(self, *, weights: Weights = BT601) -> None:
         super().__init__()
-        self.amount = magnitude("Solarize", amount, 1)
-
-    @property
-    def token(self) -> str:
-        """Such as `solarize0.5`."""
-        return "solarize" + number(self.amount)
-
-    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
-        return {"threshold": 256 - uniform(n, generator, high=256 * self.amount, device=device)}
-
-    def _operate(self, x: Tensor, params: Params) -> Tensor:
-        return solarize(x, params["threshold"])
-
-    def extra_repr(self) -> str:
-        """The argument."""
-        return number(self.amount)
-
-
-class AutoContrast(Policy):
-    """Stretch each channel of each image to [0, 1]. No parameters; see `sometimes`.
-
-    >>> AutoContrast().draw(3)
-    {}
-    """
-
-    @property
-    def token(self) -> str:
-        """The word `autocontrast`."""
-        return "autocontrast"
+        self.weights = tuple(weights)
 
     def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
         return {}
 
     def _operate(self, x: Tensor, params: Params) -> Tensor:
-        return autocontrast(x)
+        return x if x.shape[1] == 1 else grey(x, self.weights).repeat(1, x.shape[1], 1, 1)
 
-
-class Equalize(Policy):
-    """Equalise the histogram of each channel of each image. No parameters; see `sometimes`.
-
-    >>> Equalize().name
-    'equalize'
-    """
-
-    @property
-    def token(self) -> str:
-        """The word `equalize`."""
-        return "equalize"
-
-    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
-        return {}
-
-    def _operate(self, x: Tensor, params: Params) -> Tensor:
-        return equalize(x)
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return "" if self.weights == BT601 else f"weights={self.weights}"

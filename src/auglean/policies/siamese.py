@@ -66,9 +66,8 @@ class MeanSaturation(_Enhance):
     def _degenerate(self, x: Tensor) -> Tensor:
         return x if x.shape[1] == 1 else x.mean(1, keepdim=True)
 
-    def extra_repr(self) -> str:
-        """The argument."""
-        return number(self.amount)
+    def _options(self) -> str:
+        return ""  # there are none
 
 
 class MeanContrast(MeanSaturation):
