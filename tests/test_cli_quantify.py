@@ -36,6 +36,56 @@ def quantify(capsys, tmp_path, monkeypatch):
     return run
 
 
+def test_a_policy_is_told_by_its_moments(quantify, model, tmp_path):
+    words = ["--policy", "translate1", "--policies", "rotate15,flip0.3", "--images", 20]
+    code, out, err = quantify(*words, "--model", model, "--out", "run")
+    assert code == 0
+    told = re.sub(r"\s+", " ", out)
+    for word in ("translate1", "rotate15", "flip0.3", "exact panels", "quadrature", "exact finite", "effective rank"):
+        assert word in told
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result.keys() == {
+        "command", "version", "config", "environment", "data", "answer", "probe", "policies", "convergence", "network",
+        "seconds",
+    }  # fmt: skip
+    for sentence in result["answer"]:
+        assert sentence in told
+    assert err.splitlines()[-1] == "Report: run/report.html"
+    assert "1 of 5: translate1, " in err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.yaml", "result.json", "report.html", "checkpoint"
+    }  # fmt: skip
+    code, out, _ = quantify("--config", "run/config.yaml", "--json", "--out", "again")
+    assert (code, out.count("\n")) == (0, 1)
+    again = json.loads(out)
+    for one in (result, again):
+        for part in (one, one["network"], *one["policies"]):
+            part.pop("seconds")
+        one["network"]["draws"].pop("how")
+    assert again == result
+    code, _, err = quantify(*words, "--out", "run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "holds another run" in err
+
+
+def test_nothing_has_to_be_named(quantify, tmp_path):
+    code, out, _ = quantify("--images", 10)
+    assert code == 0
+    assert "translate1-rotate15" in out
+    assert (tmp_path / "runs" / "quantify-digits" / "report.html").exists()
+
+
+def test_an_interruption_leaves_nothing_behind(quantify, tmp_path, monkeypatch):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("auglean.studies.policy_study.portraits", stop)
+    code, out, err = quantify("--images", 10, "--out", "run")
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == "Interrupted, before the run began; nothing was written"
+    assert not (tmp_path / "run").exists()
+
+
 def test_it_prints_a_table_and_keeps_a_folder(quantify, model, tmp_path):
     code, out, err = quantify("--spectrum", "--model", model, *QUICK, "--out", "run")
     assert code == 0
@@ -89,7 +139,18 @@ def test_help_tells_every_option(quantify):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "--spectrum is what quantify offers"),
+        (["--policy", "none"], "to quantify is 'none'"),
+        (["--policy", "rotat15"], "did you mean 'rotate'"),
+        (["--policy", "rotate-15"], "needs a magnitude"),
+        (["--policies", "rotate15,cutouts8"], "did you mean 'cutout'"),
+        (["--images", "5000"], "give 1 to 1000"),
+        (["--eps", "0"], "eps is 0"),
+        (["--eps", "small"], "--eps"),
+        (["--model", "none.safetensors"], "holds no network"),
+        (["--top", "5"], "--top is an option of --spectrum"),
+        (["--method", "exact"], "--method is an option of --spectrum"),
+        (["--data", "none.parquet"], "none.parquet"),
+        (["--spectrum", "--model", "MODEL", "--policies", "rotate15"], "--policies is no option of --spectrum"),
         (["--spectrum"], "`auglean fit` makes"),
         (["--spectrum", "--model", "none.safetensors"], "holds no network"),
         (["--spectrum", "--model", "MODEL", "--images", "5000"], "give 1 to 1000"),

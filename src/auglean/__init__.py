@@ -63,7 +63,7 @@ from auglean.selection import (
 )
 from auglean.signals import Signals, collect
 from auglean.spectra import Spectrum, jacobian_spectrum
-from auglean.studies import BudgetCurve, Comparison, budget_curve, compare
+from auglean.studies import BudgetCurve, Comparison, Quantified, budget_curve, compare, quantify
 from auglean.training import AugmentSampler, AugmentSubset, FitResult, Recipe, fit
 
 __version__ = _version("auglean")
@@ -101,6 +101,7 @@ __all__ = [
     "PerClass",
     "Policy",
     "PolicyComparison",
+    "Quantified",
     "Random",
     "Ranking",
     "Recipe",
@@ -132,6 +133,7 @@ __all__ = [
     "moments",
     "networks",
     "policies",
+    "quantify",
     "rank_images",
     "reports",
     "samples_needed",

@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 bad input (one sentence), 130 interrupted with the state s
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
     from argparse import HelpFormatter
 
     from jsonargparse import ArgumentParser
-
-#: Options that hold lists, written with commas.
-_LISTS = ("--selectors", "--budgets", "--role", "--classes", "--score", "--clusters")
-#: Options that are on when they are named.
-_FLAGS = ("--skip_corrupt", "--resume", "--json", "--spectrum", "--sweep", "--retrain")
-
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compare": commands.compare,
@@ -44,9 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    words = _canonical(list(sys.argv[1:] if argv is None else argv))
-    if not words:
-        words = ["--help"]
+    words = _canonical(list(sys.argv[1:] if argv is None else argv) or ["--help"])
     try:
         name, values = _parse(words)
         COMMANDS[name](**values)
@@ -90,8 +83,7 @@ def _parser() -> ArgumentParser:
         def format_help(self, formatter: HelpFormatter | None = None) -> str:
             """Write options with dashes, as they are commonly typed."""
             text = re.sub(r"--[a-z_.]+", lambda match: match[0].replace("_", "-"), super().format_help(formatter))
-            for flag in _FLAGS:
-                text = text.replace(f"{flag.replace('_', '-')} {{true,false}}", flag.replace("_", "-"))
+            text = re.sub(r"(--[a-z-]+) \{true,false\}", r"\1", text)
             return text.replace("[ITEM,...]", "A,B,…")
 
     parser = ArgumentParser(
@@ -115,21 +107,30 @@ def _description(function: Callable[..., None]) -> str:
 
 def _canonical(words: list[str]) -> list[str]:
     """Write words as the parser wants them: `--a_b`, `--list [1,2]`, `--flag=true`."""
+    lists, flags = (_options(words[0], kind) for kind in ("list[", "bool"))
     result: list[str] = []
     for word in words:
         name, equals, value = word.partition("=")
         name = "--" + name[2:].replace("-", "_") if name.startswith("--") else name
         last = result[-1] if result else ""
         if not name.startswith("--"):
-            if last in (f"{flag}=true" for flag in _FLAGS) and word.lower() in ("true", "false"):
+            if last in (f"{flag}=true" for flag in flags) and word.lower() in ("true", "false"):
                 result[-1] = last.removesuffix("true") + word.lower()
             else:
-                result.append(f"[{word}]" if last in _LISTS and not word.startswith("[") else word)
+                result.append(f"[{word}]" if last in lists and not word.startswith("[") else word)
         elif equals:
-            result.append(f"{name}=[{value}]" if name in _LISTS and not value.startswith("[") else f"{name}={value}")
+            result.append(f"{name}=[{value}]" if name in lists and not value.startswith("[") else f"{name}={value}")
         else:
-            result.append(f"{name}=true" if name in _FLAGS else name)
+            result.append(f"{name}=true" if name in flags else name)
     return result
+
+
+def _options(command: str, kind: str) -> list[str]:
+    """List the options of a command that hold lists, written with commas, or that are on when they are named."""
+    if command not in COMMANDS:
+        return []
+    parameters = inspect.signature(COMMANDS[command]).parameters.values()
+    return [f"--{one.name}" for one in parameters if str(one.annotation).startswith(kind)]
 
 
 def _with_stored_options(words: list[str]) -> list[str]:

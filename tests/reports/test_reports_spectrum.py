@@ -1,11 +1,11 @@
 """The page of a spectrum: its parts and numbers, for every form that a spectrum has."""
 
 import re
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
 import torch
+from reports_html import Page
 
 import auglean as al
 from auglean.data import splits
@@ -32,29 +32,6 @@ def runs(tmp_path_factory):
         )
         for name, options in forms.items()
     }
-
-
-class Page(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.ids, self.words = [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-        self.ids += [value for name, value in attrs if name == "id" and "svg" not in self.open]
-
-    def handle_startendtag(self, tag, attrs):
-        pass
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words.append(data)
 
 
 @pytest.mark.parametrize("name", ["exact", "randomised", "one row", "faint"])

@@ -173,10 +173,15 @@ def part(data: ImageSet, count: int, *, seed: int = 0) -> ImageSet:
     >>> part(data, 4).counts
     tensor([3, 1])
     """
+    return data if 1 <= len(data) <= count else data.subset(part_of(data, count, seed=seed))
+
+
+def part_of(data: ImageSet, count: int, *, seed: int = 0) -> Tensor:
+    """Give the positions, ascending, of the images that `part` takes. Shape `(m,)`, int64."""
     if count < 1:
         raise InputError(f"A part of {count} images was asked for; give a limit of at least 1.")
     if count >= len(data):
-        return data
+        return torch.arange(len(data))
     counts = data.counts
     quota = counts.double() * (count / len(data))  # (K,)
     keep = quota.floor().long()
@@ -191,7 +196,7 @@ def part(data: ImageSet, count: int, *, seed: int = 0) -> ImageSet:
     for k, number in enumerate(keep.tolist()):
         of_class = (data.labels == k).nonzero().flatten()
         rows.append(of_class[torch.randperm(len(of_class), generator=generator(seed, "part", k))[:number]])
-    return data.subset(torch.cat(rows).sort().values)
+    return torch.cat(rows).sort().values
 
 
 def _check_can_cut(data: ImageSet) -> None:

@@ -3,6 +3,7 @@
 from auglean.reports.curve import write_curve
 from auglean.reports.curve_tables import curve_table
 from auglean.reports.page import write
+from auglean.reports.quantified import quantified_table, write_quantified
 from auglean.reports.spectrum import write_spectrum
 from auglean.reports.tables import comparison_table, markdown_table, speedup_table
 
@@ -10,8 +11,10 @@ __all__ = [
     "comparison_table",
     "curve_table",
     "markdown_table",
+    "quantified_table",
     "speedup_table",
     "write",
     "write_curve",
+    "write_quantified",
     "write_spectrum",
 ]

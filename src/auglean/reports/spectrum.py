@@ -121,7 +121,7 @@ def singular_values(ax: Axes, spectrum: Spectrum) -> Axes:
         predicted = scale * (spectrum.values + spectrum.predicted)
         ax.plot(_index(predicted), predicted, label="predicted for plain noise", **_PREDICTED)
     ax.set_yscale("log")
-    _plain_numbers(ax.yaxis, "{:g}")
+    plain_numbers(ax.yaxis, "{:g}")
     ax.set_ylabel("singular value / √rows")
     return _by_index(ax)
 
@@ -135,7 +135,7 @@ def relative_change(ax: Axes, spectrum: Spectrum) -> Axes:
     if spectrum.predicted is not None:
         ax.plot(_index(spectrum.values), 1 + spectrum.predicted / spectrum.values, **_PREDICTED)
     ax.set_yscale("log")
-    _plain_numbers(ax.yaxis, "×{:g}")
+    plain_numbers(ax.yaxis, "×{:g}")
     ax.set_ylabel("singular value after / before")
     return _by_index(ax)
 
@@ -196,12 +196,12 @@ def _index(values: Tensor) -> range:
 
 def _by_index(ax: Axes) -> Axes:
     ax.set_xscale("log")
-    _plain_numbers(ax.xaxis, "{:,.0f}")
+    plain_numbers(ax.xaxis, "{:,.0f}")
     ax.set_xlabel("index i of the singular value")
     return plots.tidy(ax)
 
 
-def _plain_numbers(axis: Axis, label: str) -> None:
+def plain_numbers(axis: Axis, label: str) -> None:
     """Label a logarithmic axis by plain numbers: at 1, 2 and 5 where it spans little."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -1,0 +1,84 @@
+"""How fast the mean and the covariance of drawn copies come near those of all copies: predicted, and measured."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from auglean.moments import Moments
+from auglean.policies import Policy
+from auglean.randomness import generator
+from auglean.studies.policy_measures import spectrum
+
+#: Numbers of draws at which the error is measured, if memory allows.
+NUMBERS = (10, 30, 100, 300, 1000, 3000)
+_BLOCKS = 6  # independent estimates of each number, at most
+_MEMORY, _PRODUCTS = 2**28, 8e9  # bytes of draws, and multiplications of their products, at most
+_QUANTILES = (0.05, 0.95)
+_SIMULATED = 20_000
+
+
+def convergence(policy: Policy, image: Tensor, moments: Moments, *, seed: int = 0) -> dict[str, Any]:
+    """Predict the relative error of N draws from the moments, and measure it by draws.
+
+    `E ‖μ̂ − μ‖² = tr C / N`, and its law is that of `Σ λ_i χ²₁ / N`, by the central limit theorem. Of the unbiased
+    covariance `E ‖Ĉ − C‖² = (m₄ − ‖C‖²) / N + (‖C‖² + tr² C) / (N (N − 1))`, `m₄ = E ‖T − μ‖⁴`.
+
+    Args:
+        policy: The policy.
+        image: Shape `(C, H, W)`.
+        moments: Of the policy on that image.
+        seed: Of the draws.
+
+    Returns:
+        The numbers of draws `n`, and for `mean` and `covariance` the relative error of one draw at root mean square by
+        the first term, `unit`, so that of N it is `unit / √N`; of the covariance also `second`, the root of the other
+        term; of the mean the 5 and 95 % quantiles of `error · √N`, `low` and `high`; and lists of `measured` errors.
+    """
+    values = spectrum(moments)[0]
+    trace, frobenius2, m4 = (float(found) for found in (moments.trace, moments.frobenius2, moments.m4))
+    size = float(moments.mean.norm())
+    chi = torch.randn(_SIMULATED, len(values), dtype=torch.float64, generator=generator(seed, "chi")).square()
+    low, high = torch.quantile((chi @ values.cpu()).sqrt(), torch.tensor(_QUANTILES, dtype=torch.float64)).tolist()
+    d = image.numel()
+    numbers = [n for n in NUMBERS if 8 * n * d <= _MEMORY and n * min(n, d) * d <= _PRODUCTS] or [NUMBERS[0]]
+    mean, covariance = _measured(policy, image, moments, numbers, seed)
+    return {
+        "n": numbers,
+        "mean": {"unit": math.sqrt(trace) / size, "low": low / size, "high": high / size, "measured": mean},
+        "covariance": {
+            "unit": math.sqrt(max(m4 - frobenius2, 0.0) / frobenius2),
+            "second": math.sqrt((frobenius2 + trace**2) / frobenius2),
+            "measured": covariance,
+        },
+    }
+
+
+def _measured(
+    policy: Policy, image: Tensor, moments: Moments, numbers: list[int], seed: int
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Give the relative errors of means and covariances of N draws, several times for each N."""
+    most = max(numbers)
+    copies = policy(image.double().expand(most, *image.shape), generator=generator(seed, "convergence"))
+    away = copies.flatten(1) - moments.mean.flatten()  # (most, D)
+    product = moments.covariance.matvec(away.T[None])[0].T  # C times each
+    size, norm = float(moments.mean.norm()), float(moments.frobenius2.sqrt())
+    means: list[list[float]] = []
+    covariances: list[list[float]] = []
+    for n in numbers:
+        blocks = [slice(n * i, n * (i + 1)) for i in range(min(_BLOCKS, most // n))]
+        means.append([float(away[rows].mean(0).norm()) / size for rows in blocks])
+        covariances.append([_distance(away[rows], product[rows], moments) / norm for rows in blocks])
+    return means, covariances
+
+
+def _distance(away: Tensor, product: Tensor, moments: Moments) -> float:
+    """Give `‖Ĉ − C‖` without a D × D matrix: `‖Ĉ‖² − 2 ⟨Ĉ, C⟩ + ‖C‖²`."""
+    n = len(away)
+    centred = away - away.mean(0)
+    gram = centred @ centred.T if n <= away.shape[1] else centred.T @ centred
+    inner = ((away * product).sum() - n * away.mean(0) @ product.mean(0)) / (n - 1)
+    return float((gram.square().sum() / (n - 1) ** 2 - 2 * inner + moments.frobenius2).clamp(min=0).sqrt())
