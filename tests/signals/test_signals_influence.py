@@ -267,6 +267,21 @@ def test_groups_against_sums_of_gradients():
     same(alone, logistic_influence(x, y))
 
 
+def test_rows_that_are_not_in_the_fit_count_where_they_are_told_to():
+    """Twice an example in its group has four times its influence, whatever its weight in the fit."""
+    x, y = task()
+    w = torch.ones(len(y))
+    w[3] = 0
+    groups, head = torch.arange(len(y)), fit_logistic(x, y, sample_weight=w)
+    found = logistic_influence(x, y, head=head, sample_weight=w).score
+    assert float(group_influence(x, y, groups, sample_weight=w, head=head).score[3]) == 0
+    counted = group_influence(x, y, groups, sample_weight=w, head=head, counts=2 * torch.ones(len(y)))
+    torch.testing.assert_close(counted.score, 4 * found)
+    for counts in (torch.ones(3), -w - 1, w * float("nan")):
+        with pytest.raises(InputError, match="Give as counts a finite number of 0 or more for each of the 80 rows"):
+            group_influence(x, y, groups, counts=counts)
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [

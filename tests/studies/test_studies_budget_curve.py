@@ -177,6 +177,11 @@ def test_arms_with_other_selectors():
         ({"train": 250}, "250 training images of 200"),
         ({"resume": True, "out": None}, "no run to resume"),
         ({"model": torch.nn.Linear(3, 2)}, "cannot take images"),
+        ({"score": "loss"}, "for the policies 'paper'"),
+        (
+            {"classes": [1, 3, 7], "policies": "paper", "score": "group-influence"},
+            "a head of two classes, but the task has 3",
+        ),
     ],
 )
 def test_bad_input_is_a_sentence_and_writes_nothing(tmp_path, options, told):

@@ -11,9 +11,21 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from auglean.errors import InputError
-from auglean.selection import KDPP, Clustered, Coreset, Influence, Margin, MaxLoss, SupportVectors, Variance
-from auglean.studies.curve_policies import DEFAULT, RANDOM, CurveArm, arms_of, paper_arms
-from auglean.studies.curve_runs import assemble, pack, unpack
+from auglean.selection import (
+    KDPP,
+    Clustered,
+    Coreset,
+    Influence,
+    Margin,
+    MaxLoss,
+    PerClass,
+    SupportVectors,
+    TracIn,
+    Variance,
+)
+from auglean.signals import softmax_influence
+from auglean.studies.curve_fits import assemble, pack, unpack
+from auglean.studies.curve_policies import DEFAULT, RANDOM, CurveArm, GroupInfluence, arms_of, paper_arms
 
 BUDGETS = [0, 1, 4, 15, 40]
 NONE = torch.empty(0, dtype=torch.int64)
@@ -134,18 +146,61 @@ def test_copies_that_are_the_originals_leave_a_downweighted_optimum_alone():
         assert (found.fit(chosen).head.weight - found.floor().head.weight).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("classes", "downweight"), [(2, False), (2, True)])
-def test_influence_has_the_hessian_of_all_rows_with_their_weights(classes, downweight):
-    of = task(classes=classes)
+def hessian_of(x, p, w, C):
+    """Of all rows of a fit, its penalty in it; the last column of x is the intercept's."""
+    ridge = torch.diag(torch.tensor([1 / C] * (x.shape[1] - 1) + [0.0], dtype=torch.float64))
+    return sum(wi * pi * (1 - pi) * torch.outer(xi, xi) for wi, pi, xi in zip(w, p, x, strict=True)) + ridge
+
+
+def with_intercept(features):
+    return torch.cat([features.double(), torch.ones(*features.shape[:-1], 1)], -1)
+
+
+@pytest.mark.parametrize("downweight", [False, True])
+def test_influence_has_the_hessian_of_all_rows_with_their_weights(downweight):
+    of = task()
     found = runs(of, C=0.7)
     fit = found.fit(torch.tensor([2, 3, 9]), downweight=downweight)
     x, y, w = assemble(fit.train, of.train.labels, fit.chosen, downweight=downweight)
-    x = torch.cat([x.double(), torch.ones(len(x), 1)], 1)
+    x = with_intercept(x)
     p = torch.sigmoid(x[:, :-1] @ fit.head.weight[0] + fit.head.bias)
-    ridge = torch.diag(torch.tensor([1 / 0.7] * 5 + [0.0], dtype=torch.float64))
-    hessian = sum(wi * pi * (1 - pi) * torch.outer(xi, xi) for wi, pi, xi in zip(w, p, x, strict=True)) + ridge
+    hessian = hessian_of(x, p, w, 0.7)
     expected = [(p[i] - y[i]) ** 2 * (x[i] @ torch.linalg.solve(hessian, x[i])) for i in range(40)]
     torch.testing.assert_close(found.influence(fit), torch.stack(expected), rtol=1e-6, atol=1e-12)
+
+
+def test_influence_of_three_classes_is_that_of_the_softmax_head():
+    of = task(classes=3)
+    found = runs(of, C=0.7)
+    fit = found.fit(torch.tensor([2, 3, 9]), downweight=True)
+    x, y, w = assemble(fit.train, of.train.labels, fit.chosen, downweight=True)
+    p = fit.head.logits(x).softmax(1)
+    expected = softmax_influence(x.double(), y, probabilities=p, C=0.7, sample_weight=w).score[:40]
+    torch.testing.assert_close(found.influence(fit), expected, rtol=1e-4, atol=1e-7)
+    assert len(set(found.run(CurveArm(Influence(C=0.7), update=True), [4, 15], 0)["chosen"][0])) == 15
+
+
+@pytest.mark.parametrize("downweight", [False, True])
+@pytest.mark.parametrize("chosen", [[], [2, 3, 9]])
+def test_group_influence_sums_the_gradients_of_all_copies_under_the_hessian_of_the_fit(chosen, downweight):
+    of = task()
+    found = runs(of, C=0.7)
+    fit = found.fit(torch.tensor(chosen, dtype=torch.int64), downweight=downweight)
+    x, _, w = assemble(fit.train, of.train.labels, fit.chosen, downweight=downweight)
+    x, every = with_intercept(x), with_intercept(fit.train)
+    theta = torch.cat([fit.head.weight[0], fit.head.bias])
+    inverse = torch.linalg.inv(hessian_of(x, torch.sigmoid(x @ theta), w, 0.7))
+    gradients = ((torch.sigmoid(every @ theta) - of.train.labels)[..., None] * every).sum(0)
+    expected = (gradients @ inverse * gradients).sum(1)
+    torch.testing.assert_close(found.group_influence(fit), expected, rtol=1e-6, atol=1e-12)
+    order = found.choose(GroupInfluence(), fit, 40, 0)
+    assert order.tolist() == expected.argsort(descending=True, stable=True).tolist()
+    assert order.tolist() != found.influence(fit).argsort(descending=True, stable=True).tolist()
+
+
+def test_without_copies_group_influence_is_influence():
+    found = runs(task(m=0))
+    torch.testing.assert_close(found.group_influence(found.floor()), found.influence(found.floor()))
 
 
 def test_fits_that_would_be_the_same_are_done_once():
@@ -281,6 +336,11 @@ def test_the_papers_twelve_have_six_that_draw():
         assert [arm.label for arm in arms] == ["random", *(word + end for end in ends)]
         assert sum(runs(C=2.0).chance(arm, [1, 10]) for arm in arms) == 6
     assert len(listed(policies="paper", score=["influence", "loss", "margin"])) == 34
+    group = listed(policies="paper", score="group-influence")
+    assert [arm.label for arm in group[1:3]] == [
+        "group-influence-proportional",
+        "group-influence-proportional+down-weight",
+    ]
 
 
 def test_refined_arms_and_clusters():
@@ -303,10 +363,14 @@ def test_influence_by_name_has_the_C_of_the_head():
         ({"selectors": "max-los"}, "Unknown selector 'max-los'"),
         ({"policies": "all"}, "Unknown group of policies 'all'"),
         ({"policies": "paper", "score": "los"}, "Unknown score 'los'"),
+        ({"score": "loss"}, "for the policies 'paper', not 'plain'"),
+        ({"policies": "refined", "score": ["influence", "margin"]}, "influence, margin was given"),
         ({"clusters": [0]}, "numbers from 1 to 40"),
         ({"clusters": [41]}, "numbers from 1 to 40"),
         ({"clusters": ["many"]}, "numbers from 1 to 40"),
         ({"selectors": [Coreset()], "policies": "refined"}, "cannot be updated"),
+        ({"selectors": "random,forgetting"}, "forgetting is recorded while a network learns"),
+        ({"selectors": [PerClass(TracIn())]}, "recorded while a network learns"),
     ],
 )
 def test_arms_without_a_meaning_are_refused(options, told):

@@ -38,24 +38,29 @@ def curve(
     resume: bool = False,
     json: bool = False,
 ) -> None:
-    """How many images need to be augmented, and which? Accuracy against the number of sources, policy by policy.
+    """How many images need augmented copies, and which? Accuracy against their number, policy by policy.
 
-    The setting of Kuchnik & Smith (ICLR 2019): each training image has the same few copies; a policy chooses whose
-    copies are added; a logistic head on features of a network is fitted, and judged on the test images and all of
-    their copies. The network is trained first, on images that are not in the task. Prints a table and writes a run
-    folder with config.yaml, metrics.jsonl, result.json, selections/ and report.html.
+    The setting of Kuchnik & Smith (ICLR 2019): each training image has the same few copies, translated, rotated or
+    cropped; a policy chooses the images whose copies are added; a logistic head on features of a network is fitted,
+    and judged on the test images and all of their copies. The network is trained first, on images that are not in the
+    task. Prints a table and writes a run folder with config.yaml, metrics.jsonl, result.json, selections/ and
+    report.html. Such as: auglean curve --data photos/ --classes cat,dog --transform rotate --budgets 10,100,0.5.
 
     Args:
-        data: As of `auglean compare`.
+        data: "digits", a folder with one folder per class, a Parquet file or a folder of them, "torchvision:NAME",
+            or a data set on the Hugging Face hub.
         classes: Comma-separated: two classes or more, by name or number. Default: the paper's pair if the data have it
             (3,8 or airplane,automobile), else all.
         transform: translate, rotate, crop (lists that suit the images), or one of the paper's: mnist-translate,
             cifar10-rotate, norb-crop, and so on.
-        selectors: Comma-separated selectors, as of `auglean compare`; random is always among them. Default:
-            influence-proportional,max-loss-proportional.
+        selectors: Comma-separated; random is always among them. Default: influence-proportional,max-loss-proportional.
+            Others: influence, influence-inverse, max-loss, max-loss-inverse, margin, margin-proportional,
+            margin-inverse, k-dpp, k-dpp-influence, k-dpp-loss, k-dpp-greedy, support-vectors, and any of `auglean
+            compare` but forgetting and tracin.
         policies: plain (each selector as it is), refined (each with and without updating scores after each budget and
             down-weighting copies), or paper (its twelve policies of each --score, beside the selectors, if any).
-        score: For --policies paper, comma-separated: influence, loss, margin.
+        score: For --policies paper, comma-separated: influence, loss, margin, group-influence (of an image together
+            with all its copies; ours, not in the paper).
         budgets: Comma-separated: counts (1,10,50) or fractions (0.1,0.5). Default: 1,10,50,100,250,500,750 and all.
         rounds: Rounds of policies that draw; the others have one.
         train: Training images of the task. Default: 1000, or half of those there are.
@@ -65,7 +70,7 @@ def curve(
         clusters: Comma-separated: also choose by turns from so many clusters of the features; budget: as many as are
             to be chosen.
         sweep: Also judge 45 numbers of clusters by inertia and silhouette.
-        network: The feature network; see `auglean compare`.
+        network: The feature network: cnn, mlp, lenet, convnet, resnet20, resnet32, resnet56, wrn-28-10, or timm:NAME.
         model: The model.safetensors of a run as the feature network, in place of training one.
         retrain: Train the network anew for each fit on originals and copies of the chosen, at equal steps. Slow.
         steps: Optimiser steps of the network.

@@ -26,6 +26,8 @@ SCORES = {
     "loss": "the loss of the head on it",
     "max-loss": "the loss of the head on it",
     "margin": "how near it is to the border between the classes",
+    "group-influence": "how much its loss and that of its copies would move, to first order, if the head were fitted "
+    "without all of them (a score that is not in the paper)",
     "el2n": "the length of the head's error vector on it",
     "grand": "the length of its gradient in the head",
     "forgetting": "how often the network unlearned it in training",

@@ -9,7 +9,7 @@ from auglean.reports.curve_arms import Arm, Result, is_baseline
 from auglean.reports.tables import BEHIND, MISSING
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 #: Marks an arm that is ahead of random by more than its interval.
 AHEAD = "▴"
@@ -198,43 +198,35 @@ def references(result: Result) -> list[tuple[str, str]]:
     return found
 
 
-def curve_table(result: Result, *, width: int | None = None) -> Table:
-    """Give the accuracies of a budget curve for a terminal; where it is narrow, at fewer budgets.
+def curve_table(result: Result, *, width: int | None = None) -> Group:
+    """Give the accuracies of a budget curve for a terminal, titled; where it is narrow, at fewer budgets.
 
     Args:
         result: What `result.json` holds.
         width: Characters in a line; by default as many as the terminal has.
     """
     from rich import box
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.table import Table
     from rich.text import Text
 
     places, every = digits(result), budgets(result)
     names = max((len(arm["name"]) for arm in result["arms"]), default=3)
     column = places + 6  # 97.12 and a mark, two spaces between
-    room = max(1, ((width or Console().width) - min(names, 32) - column - 2) // column)
+    room = max(1, ((width or Console().width) - min(names, 48) - column - 2) // column)
     shown = every if len(every) <= room else _evenly(every, room)
     floor, ceiling = (percent(result["references"][end]["accuracy"]["mean"], places) for end in ("floor", "ceiling"))
     data = result["data"]
     notes = [f"{AHEAD} {BEHIND} ahead of random, behind it: the 95% interval of the difference does not hold zero."]
+    if any(set(arm["skipped"]) & set(shown) for arm in result["arms"]):
+        notes.append(f"{MISSING} this arm could not choose so many; the report says why.")
     if len(shown) < len(every):
         notes.append(f"{len(every) - len(shown)} further budgets are in result.json and in the report.")
-    table = Table(
-        title=Text(
-            f"{data['name']}, {' v '.join(data['classes'])}: test accuracy in %, by images whose copies are added\n"
-            f"nothing augmented {floor}, all {data['train']:,} images augmented {ceiling}"
-        ),
-        title_justify="left",
-        title_style="bold",
-        caption=Text("\n".join(["", *notes])),
-        caption_justify="left",
-        caption_style="dim",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
+    title = (
+        f"{data['name']}, {' v '.join(data['classes'])}: test accuracy in %, by images whose copies are added\n"
+        f"nothing augmented {floor}, all {data['train']:,} images augmented {ceiling}"
     )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("arm", overflow="fold")
     for budget in shown:
         table.add_column(f"{budget:,}", justify="right", no_wrap=True)
@@ -244,7 +236,7 @@ def curve_table(result: Result, *, width: int | None = None) -> Table:
         cells = [MISSING if p is None else f"{percent(p['accuracy']['mean'], places)}{mark(p) or ' '}" for p in points]
         style = "bold" if spoken(arm, result) else ""
         table.add_row(Text(arm["name"], style), *(Text(cell) for cell in cells), Text(area(arm, places)[0]))
-    return table
+    return Group(Text(title, "bold"), table, Text("\n".join(["", *notes]), "dim"))  # a title may be wider than a table
 
 
 def _evenly(every: Sequence[int], most: int) -> list[int]:

@@ -87,7 +87,8 @@ class KDPP(Selector):
             if rank < k < len(points):
                 raise InputError(
                     f"The kernel has rank {rank}, so a k-DPP cannot draw {k} examples; ask for at most {rank}, or take "
-                    'KDPP(method="greedy"), or draw in parts by PerClass(KDPP()) or Clustered(20, KDPP()).'
+                    'KDPP(method="greedy"), by name k-dpp-greedy, or draw in parts by PerClass(KDPP()) or '
+                    "Clustered(20, KDPP())."
                 )
             everything = k == len(points)  # the only set of its size, whatever its volume
             indices = torch.randperm(k, generator=g) if everything else sample_k_dpp(log_values, vectors, k, g)

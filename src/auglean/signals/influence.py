@@ -150,13 +150,14 @@ def group_influence(
     fit_intercept: bool = True,
     *,
     sample_weight: Tensor | None = None,
+    counts: Tensor | None = None,
     head: LogisticHead | None = None,
 ) -> Influence:
     """Influence of whole groups, as a source and all of its copies: `G_gᵀ H⁻¹ G_g` with G_g the sum of its gradients.
 
-    The first-order rise of the group's summed loss when the whole group is left out of the fit, with H as in
-    `logistic_influence` and gradients times sample weights. The paper has no such score, nor its code: it is ours. A
-    group of one example of weight 1 has that example's influence.
+    The first-order rise of the group's summed loss when the whole group is left out of the fit, or its fall when the
+    group is added once more, with H as in `logistic_influence`. The paper has no such score, nor its code: it is ours.
+    A group of one example of weight 1 has that example's influence.
 
     Args:
         features: Shape `(n, d)`, copies among them.
@@ -165,10 +166,12 @@ def group_influence(
         C: Inverse strength of the penalty, above 0.
         fit_intercept: Whether the model has an intercept.
         sample_weight: Weights ≥ 0 of the rows in the fit; by default 1. Shape `(n,)`.
+        counts: How often each row is in its group, also rows that have no weight in the fit, as copies that are not
+            added yet; by default its weight. Shape `(n,)`.
         head: The fitted head, whose C then counts; by default one is fitted.
 
     Returns:
-        One score for each group from 0 to the highest, with sums of weighted leverages and losses.
+        One score for each group from 0 to the highest, with its sums of leverages and losses, each times its count.
 
     Raises:
         InputError: As `logistic_influence`, or if the groups are not whole numbers from 0, one for each row.
@@ -183,14 +186,19 @@ def group_influence(
             f"Groups have shape {tuple(groups.shape)} and type {groups.dtype}; "
             f"give a whole number from 0 for each of the {len(labels)} rows."
         )
+    if counts is not None and not (
+        counts.shape == labels.shape and bool((counts >= 0).all() & counts.isfinite().all())
+    ):
+        raise InputError(f"Give as counts a finite number of 0 or more for each of the {len(labels)} rows.")
     model = _Model(features, labels, C, fit_intercept, sample_weight, head, reference=False)
+    times = model.weight if counts is None else counts.to(model.weight)
     groups = groups.to(features.device, torch.int64)
-    count = int(groups.max()) + 1
+    number = int(groups.max()) + 1
     leverage = model.times(model.log_curvature)
 
     def add(values: Tensor) -> Tensor:
-        total = values.new_zeros(count, *values.shape[1:])
-        return total.index_add_(0, groups, values * model.weight.view(-1, *[1] * (values.ndim - 1)))
+        total = values.new_zeros(number, *values.shape[1:])
+        return total.index_add_(0, groups, values * times.view(-1, *[1] * (values.ndim - 1)))
 
     score = model.form(add(model.x * model.residual[:, None]))
     if fit_intercept:

@@ -2,6 +2,7 @@
 
 from auglean.studies.budget_curve import BudgetCurve, budget_curve
 from auglean.studies.comparing import Comparison, compare, default_policies
+from auglean.studies.curve_policies import GroupInfluence
 from auglean.studies.label_noise import LabelNoise, label_noise, wrong_labels
 from auglean.studies.narration import Narrator
 from auglean.studies.policy_study import Quantified, quantify
@@ -11,6 +12,7 @@ from auglean.studies.single import fit_once
 __all__ = [
     "BudgetCurve",
     "Comparison",
+    "GroupInfluence",
     "LabelNoise",
     "Narrator",
     "Quantified",

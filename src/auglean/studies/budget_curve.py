@@ -17,7 +17,7 @@ from auglean.errors import InputError
 from auglean.policies.copies import Copies
 from auglean.selection import Selector, count
 from auglean.studies.curve_features import given_network, left_over
-from auglean.studies.curve_policies import Policies, arms_of, names_of
+from auglean.studies.curve_policies import GroupInfluence, Policies, arms_of, names_of
 from auglean.studies.curve_scores import numbers_of_clusters
 from auglean.studies.curve_study import Study
 from auglean.studies.curve_task import Task, make_task
@@ -121,7 +121,7 @@ def budget_curve(
         selectors: Selectors or their names; by default influence and loss, drawn in proportion. Random is always there.
         policies: `"plain"`: each selector as it is. `"refined"`: each with and without updating the scores after each
             budget and down-weighting copies. `"paper"`: the paper's twelve of each `score`, and the selectors.
-        score: For `"paper"`: one or more of influence, loss, margin.
+        score: For `"paper"`: one or more of influence, loss, margin, and group-influence, which is ours.
         budgets: Sources to choose: counts (int) or fractions (float); by default the paper's up to n.
         rounds: Rounds of arms that draw; others have one.
         train: Training images n; by default 1,000, or half of those there are.
@@ -174,6 +174,11 @@ def budget_curve(
     if not all(2 <= k <= n for k in numbers):
         raise InputError(f"The sweep was given {numbers} clusters; give numbers from 2 to {n}.")
     arms = arms_of(selectors, policies, score, clusters, n=n, C=C)
+    if task.train.classes > 2 and any(isinstance(arm.selector, GroupInfluence) for arm in arms):
+        raise InputError(
+            f"Group influence is that of a head of two classes, but the task has {task.train.classes}; give two, or "
+            "another score."
+        )
     known = None if model is None else given_network(model, task.train)
     if known is None:
         learns_from = task.train if retrain else left_over(task)

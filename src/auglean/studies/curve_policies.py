@@ -5,17 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
 
 from auglean.errors import InputError, unknown
 from auglean.selection import KDPP, Clustered, Influence, Margin, MaxLoss, Random, Selector
 from auglean.selection import parse as parse_selectors
-from auglean.selection.scores import Draw, Scored
+from auglean.selection.scores import Draw, Forgetting, Scored, TracIn
+from auglean.signals import Signals
 
 Policies = Literal["plain", "refined", "paper"]
-#: The paper's words for scores.
-SCORES = ("influence", "loss", "margin")
+#: The paper's words for scores, and one that is ours.
+SCORES = ("influence", "loss", "margin", "group-influence")
 DEFAULT = ("influence-proportional", "max-loss-proportional")
+
+
+@dataclass(frozen=True)
+class GroupInfluence(Scored):
+    """The sources that, with all their copies, move their own loss most: `auglean.signals.group_influence`.
+
+    Not in the paper: it is ours. The gradients are those of a source and of all its copies, whether they are in the fit
+    or not, so that every image is transformed before any is chosen. For heads of two classes, in budget curves only.
+
+    Args:
+        draw: How the order is made of the score, see `Scored`.
+    """
+
+    name: ClassVar[str] = "group-influence"
+
+    def _score(self, signals: Signals, labels: Tensor) -> Tensor:
+        raise InputError("Signals hold no copies, whose gradients group influence sums; take it to budget_curve.")
 
 
 @dataclass(frozen=True)
@@ -92,6 +112,12 @@ def arms_of(
     """
     if policies not in ("plain", "refined", "paper"):
         raise unknown("group of policies", policies, ["plain", "refined", "paper"])
+    words = [score] if isinstance(score, str) else list(score)
+    if policies != "paper" and words != ["influence"]:
+        raise InputError(
+            f"The score {', '.join(words)} was given, which is for the policies 'paper', not {policies!r}; "
+            "leave it out, or name selectors in its place."
+        )
     if selectors is None or not (isinstance(selectors, Selector) or len(selectors)):
         selectors = () if policies == "paper" else DEFAULT
     given = [
@@ -101,7 +127,7 @@ def arms_of(
     ]
     arms = [RANDOM]
     if policies == "paper":
-        for word in [score] if isinstance(score, str) else score:
+        for word in words:
             arms += paper_arms(word, C)
     for selector in given:
         refinements = ((False, False), (True, False), (False, True), (True, True))
@@ -115,6 +141,11 @@ def arms_of(
         arms += [replace(arm, clusters=number) for arm in drawn or plain]
     arms = list(dict.fromkeys(arms))
     for arm in arms:
+        if isinstance(getattr(arm.selector, "inner", arm.selector), Forgetting | TracIn):
+            raise InputError(
+                f"{arm.name} is recorded while a network learns the images, which a budget curve does not let it do; "
+                "take another selector."
+            )
         if arm.update and not arm.orders:
             raise InputError(
                 f"{arm.name} chooses each budget afresh, so it cannot be updated; leave the update out, or take a "
@@ -152,6 +183,7 @@ def paper_arms(score: str, C: float = 1.0) -> list[CurveArm]:
         "influence": partial(Influence, C=C),
         "loss": MaxLoss,
         "margin": partial(Margin, of="svm"),
+        "group-influence": GroupInfluence,
     }
     top, drawn, bottom, inverse = (makers[score](draw=draw) for draw in draws)
     return [

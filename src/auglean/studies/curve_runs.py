@@ -1,15 +1,13 @@
-"""Fits of a budget curve: the rows that they see, with what weights, and how the budgets of an arm follow."""
+"""Runs of a budget curve: how the budgets of an arm follow each other, and which fits they share."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,67 +17,18 @@ from auglean.selection import Influence, Margin, MaxLoss, Selection, Selector, S
 from auglean.selection.scores import Scored
 from auglean.selection.selectors import choose
 from auglean.selection.support import svm_margin
-from auglean.signals import LogisticHead, Signals, fit_logistic, logistic_influence, softmax_influence
+from auglean.signals import (
+    LogisticHead,
+    Signals,
+    fit_logistic,
+    group_influence,
+    logistic_influence,
+    softmax_influence,
+)
 from auglean.studies.curve_features import Represent
-from auglean.studies.curve_policies import CurveArm
+from auglean.studies.curve_fits import Fit, assemble, pack
+from auglean.studies.curve_policies import CurveArm, GroupInfluence
 from auglean.studies.curve_task import Task
-
-
-def assemble(features: Tensor, labels: Tensor, chosen: Tensor, *, downweight: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the rows of a fit: all originals, and the copies of the chosen sources and of no other.
-
-    Args:
-        features: Originals first, then copy by copy. Shape `(m + 1, n, d)`.
-        labels: Shape `(n,)`.
-        chosen: Sources. Shape `(k,)`.
-        downweight: A chosen source and its copies have weight 1/(m + 1) each, so that every source counts 1;
-            otherwise all rows do.
-
-    Returns:
-        Features `(n + k m, d)`, labels and weights, the copies transform by transform.
-
-    >>> x, y, w = assemble(torch.arange(6.0).view(3, 2, 1), torch.tensor([0, 1]), torch.tensor([1]), downweight=True)
-    >>> x.flatten().tolist(), y.tolist(), w.mul(3).tolist()
-    ([0.0, 1.0, 3.0, 5.0], [0, 1, 1, 1], [3.0, 1.0, 1.0, 1.0])
-    """
-    m = len(features) - 1
-    x = torch.cat([features[0], features[1:, chosen].flatten(0, 1)])
-    y = torch.cat([labels, labels[chosen].repeat(m)])
-    w = torch.ones(len(y), dtype=torch.float64)
-    if downweight:
-        w[chosen] = 1 / (m + 1)
-        w[len(labels) :] = 1 / (m + 1)
-    return x, y, w
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fit:
-    """A head and what it gets right.
-
-    Attributes:
-        head: The logistic head.
-        train: Features that the head stands on: of the originals, and of the copies too where the network is frozen or
-            none or all of the sources were chosen. Shape `(1 or m + 1, n, d)`.
-        chosen: Sources whose copies it saw, ascending. Shape `(k,)`.
-        downweight: Whether those have the weights of `assemble`.
-        number: The round, of a retrained network.
-        key: What it came of: the same key, the same fit.
-        test: For each test source, how many of it and its m copies are right. Shape `(t,)`, int16.
-        validation: The same of the validation sources.
-        clean: Which test originals are right. Shape `(t,)`, bool.
-        seconds: What the fit took.
-    """
-
-    head: LogisticHead
-    train: Tensor
-    chosen: Tensor
-    downweight: bool
-    number: int
-    key: str
-    test: Tensor
-    validation: Tensor
-    clean: Tensor
-    seconds: float
 
 
 @dataclass(eq=False)
@@ -193,10 +142,23 @@ class Runs:
             found = softmax_influence(x, y, probabilities=p, C=self.C, sample_weight=w)
         return found.score[: self.n]
 
+    def group_influence(self, fit: Fit) -> Tensor:
+        """Give the influence of each source with all of its copies, those too that the fit has not seen."""
+        features = self._train(fit)  # (m + 1, n, d)
+        weight = torch.ones(features.shape[:2], dtype=torch.float64)
+        weight[1:] = 0
+        weight[:, fit.chosen] = 1 / len(weight) if fit.downweight else 1.0
+        x, y = features.flatten(0, 1), self.task.train.labels.repeat(len(features))
+        groups, every = torch.arange(self.n).repeat(len(features)), torch.ones(len(y))
+        found = group_influence(x, y, groups, C=self.C, sample_weight=weight.flatten(), counts=every, head=fit.head)
+        return found.score
+
     def _score(self, selector: Selector, fit: Fit) -> Tensor | None:
         """Give the scores that depend on all rows of a fit, of which a selector sees the originals only."""
         if isinstance(selector, Influence) and selector.C == self.C:
             return self.influence(fit)
+        if isinstance(selector, GroupInfluence):
+            return self.group_influence(fit)
         if isinstance(selector, Margin) and selector.of == "svm":
             x, y, _ = assemble(self._train(fit), self.task.train.labels, fit.chosen, downweight=False)
             return 1 / svm_margin(x, y, selector.C)[: self.n].clamp(min=1e-20)
@@ -286,20 +248,6 @@ class Runs:
 
     def _order(self, arm: CurveArm, fit: Fit, number: int, *, after: int = 0) -> Tensor:
         return self.choose(arm.selector_at(self.n), fit, self.n, number, after=after)
-
-
-def pack(counts: Tensor) -> str:
-    """Write small counts `(t,)` int16 as text.
-
-    >>> unpack(pack(torch.tensor([3, 0, 15], dtype=torch.int16)))
-    tensor([ 3,  0, 15], dtype=torch.int16)
-    """
-    return base64.b64encode(counts.numpy().tobytes()).decode()
-
-
-def unpack(text: str) -> Tensor:
-    """Read what `pack` wrote."""
-    return torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype=np.int16).copy())
 
 
 def selection_of(chosen: Sequence[int], n: int, told: dict[str, Any]) -> Selection:

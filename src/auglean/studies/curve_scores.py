@@ -11,7 +11,8 @@ from torch import Tensor
 
 from auglean.progress import track
 from auglean.randomness import derive
-from auglean.studies.curve_runs import Fit, Runs
+from auglean.studies.curve_fits import Fit
+from auglean.studies.curve_runs import Runs
 
 #: Images of a contact sheet, at most.
 SHEET = 100

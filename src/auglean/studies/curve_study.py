@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from auglean.studies.curve_features import Features, Retrained, extract, train_network
+from auglean.studies.curve_fits import Fit, unpack
 from auglean.studies.curve_policies import CurveArm
-from auglean.studies.curve_runs import Fit, Runs, selection_of, unpack
+from auglean.studies.curve_runs import Runs, selection_of
 from auglean.studies.curve_scores import before_and_after, sweep_clusters
 from auglean.studies.curve_statistics import accuracies
 from auglean.studies.curve_summary import answer, summary

@@ -129,13 +129,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def answer(arms: Sequence[Mapping[str, Any]], floor: float, ceiling: float, n: int) -> dict[str, Any]:
     """Choose the policy with the largest area under its validation curve, and tell its test figures beside random's.
 
-    The budget that is told of is the one nearest to a tenth of the n sources.
+    The budget that is told of is the one nearest to a tenth of the n training images.
 
     Args:
         arms: The arms of a result; the first one is random.
         floor: Test accuracy with no copies.
         ceiling: Test accuracy with all copies.
-        n: Number of training sources.
+        n: Number of training images.
 
     Returns:
         `sentence`, the `best` arm's name, `why`, and the `budget`.
@@ -152,16 +152,18 @@ def answer(arms: Sequence[Mapping[str, Any]], floor: float, ceiling: float, n: i
     )
     told = {"best": best["name"], "why": why, "budget": budget}
     gain = f"no copies {_percent(floor)}, all copies {_percent(ceiling)}"
-    accuracy = f"{_percent(point['accuracy']['mean'])} of the transformed test images right with the copies of {budget}"
+    accuracy = (
+        f"{_percent(point['accuracy']['mean'])} of the transformed test images right with the copies of {budget:,}"
+    )
     if best["name"] == random["name"]:
-        sentence = f"Random wins: chosen on validation images, it gets {accuracy} of {n} sources ({gain})."
+        sentence = f"Random wins: chosen on validation images, it gets {accuracy} of {n:,} images ({gain})."
         return {"sentence": sentence, **told}
     over, against = point["over_random"], points[random["name"]][budget]
     mean, low, high = (f"{100 * over[side]:+.2f}".replace("-", "−") for side in ("mean", "low", "high"))
     points_over = f"{mean} points [{low}, {high}]"
     verdict = "more than" if over["low"] > 0 else "less than" if over["high"] < 0 else "no clear difference from"
     sentence = (
-        f"Chosen on validation images, {best['name']} gets {accuracy} of {n} sources, {verdict} random's "
+        f"Chosen on validation images, {best['name']} gets {accuracy} of {n:,} images, {verdict} random's "
         f"{_percent(against['accuracy']['mean'])} ({points_over}; {gain})."
     )
     return {"sentence": sentence, **told}
