@@ -4,6 +4,7 @@ from auglean.moments import colour_rules as colour_rules  # imported for the rul
 from auglean.moments.alignment import Alignment, alignment
 from auglean.moments.comparing import PolicyComparison, compare_policies
 from auglean.moments.computing import moments_of
+from auglean.moments.describing import Description, describe
 from auglean.moments.expected_loss import ExpectedLoss, expected_loss
 from auglean.moments.laws import Discrete, Law, Normal, Uniform, hats, rounded_uniform
 from auglean.moments.moments import Moments
@@ -12,6 +13,7 @@ from auglean.moments.sample_sizes import SamplesNeeded, samples_needed
 
 __all__ = [
     "Alignment",
+    "Description",
     "Discrete",
     "ExpectedLoss",
     "Law",
@@ -23,6 +25,7 @@ __all__ = [
     "Uniform",
     "alignment",
     "compare_policies",
+    "describe",
     "expected_loss",
     "hats",
     "moments_of",

@@ -24,6 +24,7 @@ from auglean.moments.shifts import Shifts
 from auglean.moments.windows import joint, margin, reach, still, windows_of
 from auglean.policies import Cutout, Policy, RandomCrop, RandomResizedCrop, Shift, Translate, as_policy
 from auglean.policies.base import Adapted, Compose, Mixture
+from auglean.policies.warping import check_size
 from auglean.randomness import derive, generator
 
 Method = Literal["auto", "exact", "qmc", "monte carlo"]
@@ -119,6 +120,8 @@ def _nodes(policy: Policy, own: Rule, x: Tensor, *, scale: float, limit: int) ->
 
 def _closed(policy: Policy, x: Tensor, limit: int, run: Callable[[Rule], Covariance]) -> _Found | None:
     """Take the forms that need no nodes."""
+    if isinstance(policy, RandomCrop | RandomResizedCrop):
+        check_size(policy, policy.size, x)
     exact = x.new_zeros(len(x))
     if isinstance(policy, Translate | Shift | RandomCrop):
         height, width = x.shape[2:]

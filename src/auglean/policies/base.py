@@ -17,7 +17,7 @@ from auglean.randomness import Randomness, integers, uniform
 from auglean.stratified import strata
 
 if TYPE_CHECKING:
-    from auglean.moments import Moments
+    from auglean.moments import Description, Moments
 
 Params = dict[str, Tensor]
 Operator = Callable[[Tensor, Params], Tensor]
@@ -156,6 +156,33 @@ class Policy(nn.Module):
         from auglean.moments import moments_of  # a higher floor, which needs this one
 
         return moments_of(self, image, method=method, **options)
+
+    def describe(self, image: Tensor | None = None, **options: Any) -> Description:
+        """Tell what the policy is made of, operator by operator, and how the moments of each are got.
+
+        For each operator: the laws of its parameters, how pixels are sampled, what is outside, and the class of its
+        moments, with the reason where there is no closed form.
+
+        Args:
+            image: For which classes and nodes are told, as in `moments`; by default noise of the size that the policy
+                asks for, or of 3×32×32.
+            options: As of `moments`.
+
+        Returns:
+            `auglean.moments.Description`, which prints as a table and has its `rows`.
+
+        >>> from auglean.policies import Flip, Shift
+        >>> (Shift(0.1, 0, whole=True) | Flip()).describe()
+        Moments for images of 3×32×32
+        operator  law                            padding  fill  moments       nodes
+        Shift     right: round U[-3.2, 3.2] px   fill     0     exact finite  7
+                  down: 0 px
+        Flip      flip: with probability 0.5                    exact finite  2
+        together                                                exact finite  14
+        """
+        from auglean.moments import describe  # a higher floor, which needs this one
+
+        return describe(self, image, **options)
 
     @property
     def notes(self) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from auglean.errors import InputError, unknown
 from auglean.policies.base import Params, Policy, magnitude, number
-from auglean.policies.warping import Fill, colour
+from auglean.policies.warping import Fill, check_size, colour
 from auglean.randomness import Keys, Randomness, integers, normal, uniform
 
 Device = torch.device | str | None
@@ -207,11 +207,7 @@ class RandomResizedCrop(_Box):
         return index.long().clamp(min=0).minimum(side[..., None] - 1) + start[:, None, None], weight
 
     def _operate(self, x: Tensor, params: Params) -> Tensor:
-        if self.size and self.size != x.shape[2:]:
-            raise InputError(
-                f"{self!r} expected images of {self.size[0]}×{self.size[1]} but found {x.shape[2]}×{x.shape[3]}: "
-                "a policy keeps the size of the image; resize the images first."
-            )
+        check_size(self, self.size, x)
         left, top, across, down = self.boxes(params, x.shape[2], x.shape[3])
         for dim, start, length in ((2, top, down), (3, left, across)):
             index, weight = self.taps(start, length, x.shape[dim])

@@ -15,6 +15,7 @@ from auglean.policies.warping import (
     Options,
     Warp,
     chain,
+    check_size,
     checked_fill,
     colour,
     outside,
@@ -432,11 +433,7 @@ class RandomCrop(Policy):
         return {"shift": torch.stack(shifts, 1)}
 
     def _operate(self, x: Tensor, params: Params) -> Tensor:
-        if self.size and self.size != x.shape[2:]:
-            raise InputError(
-                f"{self!r} expected images of {self.size[0]}×{self.size[1]} but found {x.shape[2]}×{x.shape[3]}: "
-                "a policy keeps the size of the image; resize the images first."
-            )
+        check_size(self, self.size, x)
         if self.outside == "fill":
             matrix = translation(params["shift"].to(x.dtype))
             return warp(x, matrix, fill=self.fill, mode="nearest")

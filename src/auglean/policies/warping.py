@@ -203,6 +203,15 @@ def checked_fill(fill: Fill | Sequence[float]) -> Fill:
     return magnitude("The fill of a policy", fill, 1)
 
 
+def check_size(policy: Policy, size: tuple[int, int] | None, x: Tensor) -> None:
+    """Refuse images of another size (height, width) than a policy is for, if it is for one."""
+    if size and size != x.shape[2:]:
+        raise InputError(
+            f"{policy!r} expected images of {size[0]}×{size[1]} but found {x.shape[2]}×{x.shape[3]}: "
+            "a policy keeps the size of the image; resize the images first."
+        )
+
+
 class Warp(Policy):
     """What the interpolating policies share: options, and one `warp` by the subclass' matrix."""
 
