@@ -24,6 +24,7 @@ from auglean.errors import InputError
 from auglean.moments import (
     Alignment,
     ExpectedLoss,
+    LinearFit,
     Moments,
     PolicyComparison,
     Ranking,
@@ -31,6 +32,7 @@ from auglean.moments import (
     alignment,
     compare_policies,
     expected_loss,
+    fit_linear,
     rank_images,
     samples_needed,
 )
@@ -95,6 +97,7 @@ __all__ = [
     "InfoBatch",
     "InputError",
     "KCenter",
+    "LinearFit",
     "Margin",
     "MaxLoss",
     "Moments",
@@ -127,6 +130,7 @@ __all__ = [
     "evaluate",
     "expected_loss",
     "fit",
+    "fit_linear",
     "from_torchvision",
     "jacobian_spectrum",
     "load",

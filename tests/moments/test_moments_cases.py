@@ -247,3 +247,11 @@ def test_chance_says_so_and_leaves_the_generators_alone():
     assert "500 draws" in found.note
     close(found.mean, images(1, 2, 2) / 2, 0.1)
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("amount", [0.3, 0.4, 0.7])
+def test_unclamped_factors_keep_all_digits(amount):
+    x = images(1, 3, 3)
+    found = Brightness(amount, clamp=False).moments(x)
+    close(found.mean, x, 1e-15)
+    close(found.variance, amount**2 / 3 * x.square(), 1e-15)

@@ -7,6 +7,7 @@ from auglean.moments.computing import moments_of
 from auglean.moments.describing import Description, describe
 from auglean.moments.expected_loss import ExpectedLoss, expected_loss
 from auglean.moments.laws import Discrete, Law, Normal, Uniform, hats, rounded_uniform
+from auglean.moments.linear import LinearFit, fit_linear
 from auglean.moments.moments import Moments
 from auglean.moments.ranking import Ranking, rank_images
 from auglean.moments.sample_sizes import SamplesNeeded, samples_needed
@@ -17,6 +18,7 @@ __all__ = [
     "Discrete",
     "ExpectedLoss",
     "Law",
+    "LinearFit",
     "Moments",
     "Normal",
     "PolicyComparison",
@@ -27,6 +29,7 @@ __all__ = [
     "compare_policies",
     "describe",
     "expected_loss",
+    "fit_linear",
     "hats",
     "moments_of",
     "rank_images",
