@@ -10,6 +10,7 @@ from auglean.moments.laws import Discrete, Law, Normal, Uniform, hats, rounded_u
 from auglean.moments.linear import LinearFit, fit_linear
 from auglean.moments.moments import Moments
 from auglean.moments.ranking import Ranking, rank_images
+from auglean.moments.regularizer import Regularizer, regularizer
 from auglean.moments.sample_sizes import SamplesNeeded, samples_needed
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Normal",
     "PolicyComparison",
     "Ranking",
+    "Regularizer",
     "SamplesNeeded",
     "Uniform",
     "alignment",
@@ -33,6 +35,7 @@ __all__ = [
     "hats",
     "moments_of",
     "rank_images",
+    "regularizer",
     "rounded_uniform",
     "samples_needed",
 ]

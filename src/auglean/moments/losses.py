@@ -21,8 +21,9 @@ from auglean.progress import track
 from auglean.signals.collecting import check_labels
 
 #: A loss by name, or from outputs `(B, K)` and targets `(B, …)` to one number for each image, `(B,)`.
-Loss = Literal["cross-entropy", "squared"] | Callable[[Tensor, Tensor], Tensor]
-_LOSSES = ("cross-entropy", "squared")
+Named = Literal["cross-entropy", "squared"]
+Loss = Named | Callable[[Tensor, Tensor], Tensor]
+LOSSES = ("cross-entropy", "squared")
 Method = Literal["auto", "nodes", "stratified", "monte carlo"]
 METHODS = ("auto", "nodes", "stratified", "monte carlo")
 #: Independent scrambles among which the nodes of a stratified estimate are shared; their spread is its error.
@@ -42,8 +43,8 @@ def loss_function(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
     """
     if callable(loss):
         return loss
-    if loss not in _LOSSES:
-        raise unknown("loss", loss, _LOSSES)
+    if loss not in LOSSES:
+        raise unknown("loss", loss, LOSSES)
     return _cross_entropy if loss == "cross-entropy" else _squared
 
 
