@@ -45,8 +45,8 @@ def test_a_policy_is_told_by_its_moments(quantify, model, tmp_path):
         assert word in told
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result.keys() == {
-        "command", "version", "config", "environment", "data", "answer", "probe", "policies", "convergence", "network",
-        "seconds",
+        "command", "version", "config", "environment", "data", "answer", "probe", "policies", "overlap", "convergence",
+        "network", "seconds",
     }  # fmt: skip
     for sentence in result["answer"]:
         assert sentence in told
@@ -61,7 +61,8 @@ def test_a_policy_is_told_by_its_moments(quantify, model, tmp_path):
     for one in (result, again):
         for part in (one, one["network"], *one["policies"]):
             part.pop("seconds")
-        one["network"]["draws"].pop("how")
+        for told in ("draws", "alignment"):
+            one["network"][told].pop("how")
     assert again == result
     code, _, err = quantify(*words, "--out", "run")
     assert (code, err.count("\n")) == (2, 1)

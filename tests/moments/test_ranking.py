@@ -55,12 +55,12 @@ def test_what_must_come_first_comes_first():
     assert al.rank_images(Identity(), (torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]))).score.tolist() == [0, 0]
 
 
-def test_intervals_of_the_classes_cover():
+def test_intervals_of_theby_class_cover():
     """A bootstrap interval of 95 % covers the mean of the law in about 95 % of cases."""
-    from auglean.moments.ranking import _classes
+    from auglean.moments.ranking import by_class
 
     scores = torch.randn(400, 60, generator=generator(), dtype=torch.float64).exp()  # mean e^½
-    rows = [_classes(score, torch.zeros(60, dtype=torch.int64), (), i)[0] for i, score in enumerate(scores)]
+    rows = [by_class(score, torch.zeros(60, dtype=torch.int64), (), i)[0] for i, score in enumerate(scores)]
     covered = sum(row["low"] <= 1.6487 <= row["high"] for row in rows)
     assert 340 <= covered <= 395  # skewed laws are covered less often
     widths = torch.tensor([row["high"] - row["low"] for row in rows])

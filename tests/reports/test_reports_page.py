@@ -20,7 +20,9 @@ import auglean as al
 from auglean import reports
 from auglean.errors import InputError
 from auglean.files import read_tensors, write_tensors
+from auglean.policies import as_given
 from auglean.randomness import Keys
+from auglean.reports.gallery import compared as frames_of
 from auglean.reports.page import describe, limits, render
 from auglean.reports.sheets import SIDE, TILES, data_uri, sheets
 from auglean.selection import Selection
@@ -30,6 +32,7 @@ SECTIONS = [
     "question",
     "answer",
     "compared",
+    "policy",
     "table",
     "by-budget",
     "by-seconds",
@@ -155,9 +158,28 @@ def test_without_folder_the_page_says_what_is_missing(tiny):
         reports.write(homeless)
     page = Page(render(homeless))
     assert "kept in no folder" in page.text
-    assert not any(tag == "img" for tag, _ in page.elements)
+    assert not any(attrs["alt"].endswith(", before") for tag, attrs in page.elements if tag == "img")
     emptied = Page(render(replace(tiny, folder=tiny.folder / "elsewhere")))
     assert "no longer holds what was chosen" in emptied.text
+
+
+def test_one_panel_says_what_the_policy_does_where_that_is_quick(tiny, page):
+    train, policy = tiny.splits.train, tiny.policy
+    shown = frames_of(tiny)
+    assert [frame.portrait.label for frame in shown] == list(train.class_names[:3])
+    for frame in shown:
+        x = train.images[frame.portrait.id].double() / 255
+        found = policy.moments(x)
+        assert frame.portrait.trace == pytest.approx(float(found.trace), rel=0.02)
+        assert f"trace {frame.portrait.trace:.3g}" in page.text
+        assert f"effective rank {frame.portrait.effective_rank:.1f}" in page.text
+        assert f"{frame.draws(0.01)} draws to 0.01" in page.text
+        needed = float(found.trace / found.mean.square().sum()) / 0.01**2
+        assert float(frame.draws(0.01).replace(",", "")) == pytest.approx(needed, rel=0.03)
+    assert "auglean quantify --policy translate1-rotate15 says more" in page.text
+    for slow in ("augmix-m3-w3", "flip-augmix-m3-w3", lambda image: 1 - image):
+        assert frames_of(replace(tiny, policy=as_given(slow))) == []
+    assert "policy" not in Page(render(replace(tiny, policy=as_given("augmix-m3-w3")))).ids()
 
 
 def test_names_from_outside_are_escaped(tmp_path):

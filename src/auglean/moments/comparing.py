@@ -100,7 +100,7 @@ def compare_policies(
     for ids in track(chosen.split(_PIECE), "policies"):
         x, _ = examples.batch(ids)
         found = [policy.moments(x, **options) for policy in policies]
-        told = [_numbers(own, x) for own in found]
+        told = [strength(own, x) for own in found]
         numbers.append(torch.stack([part for part, _ in told], 1).cpu())
         spectra += torch.stack([shares.sum(0) for _, shares in told]).cpu()
         overlap += _overlaps(found).cpu()
@@ -122,8 +122,17 @@ def compare_policies(
     )
 
 
-def _numbers(found: Moments, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Give trace, displacement, effective rank, ranks for 90 and 99 %, `(5, B)`, and leading shares of the trace."""
+def strength(found: Moments, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Give how strongly and in how many directions images are moved; see `PolicyComparison`.
+
+    Args:
+        found: Moments of B images.
+        x: The images. Shape `(B, C, H, W)`.
+
+    Returns:
+        Trace, displacement, effective rank, and the ranks for 90 and 99 %, `(5, B)`; and the leading shares of the
+        trace, `(B, 64)`.
+    """
     factor = found.covariance.columns()
     small = factor.mT @ factor if factor.shape[2] <= factor.shape[1] else factor @ factor.mT
     values = torch.linalg.eigvalsh(small).flip(1).clamp(min=0)  # (B, r)

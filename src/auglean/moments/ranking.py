@@ -114,12 +114,12 @@ def rank_images(
         score, labels, how = found.sd, found.labels, f"{found.kind}, {found.nodes} nodes an image"
     else:
         score, labels, how = _moved(policy, examples, by)
-    classes = [] if labels is None else _classes(score, labels, examples.class_names, seed)
+    classes = [] if labels is None else by_class(score, labels, examples.class_names, seed)
     return Ranking(
         by=by,
         score=score,
         order=score.argsort(descending=True, stable=True),
-        classes=tuple(sorted(classes, key=lambda row: -row["mean"])),
+        classes=tuple(classes),
         policy=policy.name,
         how=how,
         seconds=time.perf_counter() - start,
@@ -140,8 +140,8 @@ def _moved(policy: Policy, examples: Examples, by: By) -> tuple[Tensor, Tensor |
     return torch.cat(scores), None if real else torch.cat(labels), worst(kinds)
 
 
-def _classes(score: Tensor, labels: Tensor, names: tuple[str, ...], seed: int) -> list[dict[str, Any]]:
-    """Give mean and percentile bootstrap interval (Efron 1979) of each class."""
+def by_class(score: Tensor, labels: Tensor, names: tuple[str, ...], seed: int) -> list[dict[str, Any]]:
+    """Give mean and percentile bootstrap interval (Efron 1979) of each class, the largest mean first."""
     rows = []
     for label in labels.unique().tolist():
         own = score[labels == label]
@@ -164,4 +164,4 @@ def _classes(score: Tensor, labels: Tensor, names: tuple[str, ...], seed: int) -
                 "high": high,
             }
         )
-    return rows
+    return sorted(rows, key=lambda row: -row["mean"])

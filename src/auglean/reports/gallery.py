@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from auglean.policies import AugMix, Policy
+from auglean.policies.base import Adapted, Compose, Mixture
 from auglean.reports.sheets import data_uri
+from auglean.studies.policy_portraits import Portrait, portraits
+from auglean.studies.policy_summary import rounded
 
 if TYPE_CHECKING:
-    from auglean.studies.policy_portraits import Portrait
+    from auglean.studies import Comparison
+
+#: Images of a comparison that are shown, entries of one at most, and nodes of its moments.
+_SHOWN, _ENTRIES, _NODES = 3, 3 * 64 * 64, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +42,38 @@ class Frame:
     largest: float
     directions: tuple[tuple[str, float], ...]
 
+    def draws(self, eps: float) -> str:
+        """Say how many draws bring the relative error of their mean down to `eps`, at root mean square."""
+        return rounded(max(1.0, (self.portrait.spread / eps) ** 2))
 
-def frames(portraits: Sequence[Portrait]) -> list[Frame]:
+
+def compared(comparison: Comparison) -> list[Frame]:
+    """Draw what the policy of a comparison makes of an image of each of the first classes.
+
+    The list is empty where that would take more than a second or two: of policies that can only be drawn from, one
+    call after another, and of large images.
+
+    Args:
+        comparison: What `auglean.compare` gave.
+    """
+    train, policy = comparison.splits.train, comparison.policy
+    if train.images[0].numel() > _ENTRIES or _only_drawn(policy):
+        return []
+    firsts = [(train.labels == label).nonzero()[0] for label in range(min(_SHOWN, train.classes))]
+    return frames(portraits(policy, train, torch.cat(firsts).cpu(), tol=0.01, most=_NODES))
+
+
+def _only_drawn(policy: Policy) -> bool:
+    if isinstance(policy, Compose | Mixture):
+        return any(_only_drawn(part) for part in policy.parts)
+    return isinstance(policy, Adapted | AugMix)
+
+
+def frames(drawn: Sequence[Portrait]) -> list[Frame]:
     """Draw portraits.
 
     Args:
-        portraits: Of images of 1 or 3 channels.
+        drawn: Of images of 1 or 3 channels.
     """
     return [
         Frame(
@@ -55,7 +88,7 @@ def frames(portraits: Sequence[Portrait]) -> list[Frame]:
                 if share > 1e-6
             ),
         )
-        for portrait in portraits
+        for portrait in drawn
     ]
 
 

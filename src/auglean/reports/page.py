@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from auglean.errors import InputError
 from auglean.files import write_text
 from auglean.reports import plots
+from auglean.reports.gallery import compared
 from auglean.reports.sheets import sheets
 from auglean.reports.tables import (
     MEASURES,
@@ -153,6 +154,7 @@ def render(comparison: Comparison) -> str:
         stale=_stale(result),
         threshold=result["config"].get("reselect_above"),
         probe=min(PROBE, result["data"]["train"]),
+        portraits=compared(comparison),
         sheets=sheets(comparison),
         limits=limits(comparison),
         options=yaml.safe_dump(dict(result["config"]), sort_keys=False, allow_unicode=True),

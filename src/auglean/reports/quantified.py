@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from auglean.files import write_text
 from auglean.reports import plots, quantified_plots
 from auglean.reports.gallery import frames
 from auglean.reports.page import template
+from auglean.studies.policy_study import PAIRED
+from auglean.studies.policy_summary import rounded
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +25,7 @@ _HEADS = (
     "spread",
     "displacement",
     "effective rank",
-    "90%, 99% in",
+    "for 90%, 99%",
     "draws for the mean",
     "draws for the covariance",
     "kind",
@@ -74,16 +75,21 @@ def render(found: Quantified) -> str:
     return template("quantified.html.jinja").render(
         r=result,
         first=first,
+        paired=PAIRED,
+        rounded=rounded,
         config=result["config"],
         data=result["data"],
         machine=result["environment"],
         command=config and f"auglean quantify --config {config} --out NEW_FOLDER",
         lines=lines(result),
         notes=[f"{row['name']}: {row['note']}" for row in result["policies"] if row["note"]],
+        reasons=list(
+            dict.fromkeys(part["reason"] for row in result["policies"] for part in row["parts"] if part["reason"])
+        ),
         most=frames(found.most),
         least=frames(found.least),
         needed_covariance=result["convergence"]["covariance"]["unit"],
-        intervals=any(row["low"] is not None for row in first["classes"]["spread"]),
+        intervals=any(row["images"] > 1 for row in first["classes"]["spread"]),
         figures=_figures(result),
         options=yaml.safe_dump(dict(result["config"]), sort_keys=False, allow_unicode=True),
     )
@@ -121,7 +127,7 @@ def lines(result: Result) -> list[list[str]]:
             row["kind"],
             f"{row['error']:.0e}" if row["error"] else "0",
             f"{row['nodes']:,}",
-            f"{row['seconds']:.2g}",
+            f"{row['seconds']:.2f}" if row["seconds"] >= 0.005 else "< 0.01",
         ]
         for row in result["policies"]
     ]
@@ -129,12 +135,11 @@ def lines(result: Result) -> list[list[str]]:
 
 def _range(found: Mapping[str, float], form: str) -> str:
     middle, low, high = (form.format(found[name]) for name in ("median", "p5", "p95"))
-    return f"{middle} ({low}–{high})"
+    return f"{middle} ({low.rstrip('%')}–{high.rstrip('%')})"
 
 
 def _count(found: Mapping[str, float]) -> str:
-    middle, high = (f"{math.ceil(found[name]):,}" for name in ("median", "p95"))
-    return f"{middle} (–{high})"
+    return f"{rounded(found['median'])} ({rounded(found['p5'])}–{rounded(found['p95'])})"
 
 
 def _figures(result: Result) -> dict[str, str]:
@@ -146,4 +151,6 @@ def _figures(result: Result) -> dict[str, str]:
         made["classes"] = (quantified_plots.classes(result), "Spread and displacement of each class")
     if result["network"] is not None:
         made["losses"] = (quantified_plots.losses(result), "Expected loss of each image against its clean loss")
+        if result["network"]["alignment"] is not None:
+            made["energy"] = (quantified_plots.energy(result), "Share of the saliency in the leading directions")
     return {name: plots.svg(figure, name=name, label=label) for name, (figure, label) in made.items()}

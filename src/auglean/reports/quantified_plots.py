@@ -120,7 +120,7 @@ def class_bars(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> Axes:
     place, means = range(len(rows)), [100 * row["mean"] for row in rows]
     ax.barh(place, means, color=_COLORS[0], alpha=0.55, height=0.62)
     ends = [(row["low"], row["high"]) for row in rows]
-    known = [i for i, (low, _) in enumerate(ends) if low is not None]
+    known = [i for i, row in enumerate(rows) if row["images"] > 1]
     if known:
         below, above = ([100 * abs(rows[i]["mean"] - ends[i][side]) for i in known] for side in (0, 1))
         at = [means[i] for i in known]
@@ -132,6 +132,21 @@ def class_bars(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> Axes:
     ax.grid(False, axis="y")
     ax.grid(True, axis="x", color=plots.GRID, linewidth=0.6)
     return ax
+
+
+def energy(result: Result) -> Figure:
+    """Draw the share of the saliencies in the leading directions, beside that of other images' saliencies."""
+    found = result["network"]["alignment"]
+    made, axes = plots.figure(height=3.2)
+    index = range(1, len(found["energy"]) + 1)
+    axes[0].plot(index, [100 * e for e in found["energy"]], color=_COLORS[0], linewidth=1.8, label="its own saliency")
+    style: dict[str, Any] = {"color": plots.MUTED, "linestyle": "--", "linewidth": 1.4}
+    axes[0].plot(index, [100 * e for e in found["energy_shuffled"]], label="saliencies of other images", **style)
+    axes[0].set_ylim(bottom=0)
+    axes[0].set_ylabel("share of the saliency, %")
+    axes[0].set_xlabel("leading directions of an image's covariance")
+    plots.legend(made, plots.tidy(axes[0]))
+    return made
 
 
 def losses(result: Result) -> Figure:

@@ -11,7 +11,6 @@ from torch import Tensor
 from auglean.moments import Moments
 from auglean.policies import Policy
 from auglean.randomness import generator
-from auglean.studies.policy_measures import spectrum
 
 #: Numbers of draws at which the error is measured, if memory allows.
 NUMBERS = (10, 30, 100, 300, 1000, 3000)
@@ -38,7 +37,7 @@ def convergence(policy: Policy, image: Tensor, moments: Moments, *, seed: int = 
         the first term, `unit`, so that of N it is `unit / √N`; of the covariance also `second`, the root of the other
         term; of the mean the 5 and 95 % quantiles of `error · √N`, `low` and `high`; and lists of `measured` errors.
     """
-    values = spectrum(moments)[0]
+    values = moments.factor().square().sum(0)  # eigenvalues of the covariance
     trace, frobenius2, m4 = (float(found) for found in (moments.trace, moments.frobenius2, moments.m4))
     size = float(moments.mean.norm())
     chi = torch.randn(_SIMULATED, len(values), dtype=torch.float64, generator=generator(seed, "chi")).square()

@@ -1,8 +1,7 @@
-"""What a policy does to each of some images, in numbers: spread, displacement, directions; and by class."""
+"""What a policy does to each of some images, in numbers: spread, displacement, directions, and draws."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +10,14 @@ from torch import Tensor
 
 from auglean.data import ImageSet
 from auglean.moments import Moments
+from auglean.moments.comparing import strength
 from auglean.moments.examples import Examples, moments_in_pieces
 from auglean.moments.rules import worst
 from auglean.moments.sample_sizes import draws_for, heavier
 from auglean.policies import Policy
-from auglean.randomness import generator
-from auglean.studies.statistics import RESAMPLES, interval, multinomial
 
 #: What is told of each image by name; see `Measures`.
-NAMES = ("trace", "spread", "displacement", "effective_rank", "rank_90", "rank_99", "fourth")
-#: Leading directions whose share of the trace is kept.
-KEPT = 200
+NAMES = ("trace", "displacement", "effective_rank", "rank_90", "rank_99", "spread", "fourth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +26,11 @@ class Measures:
 
     Attributes:
         trace: `tr C`: the variances of all pixels together.
-        spread: `√(tr C) / ‖μ‖`: how far a copy is from the mean of all copies, relative to that mean.
-        displacement: `‖μ − x‖ / ‖x‖`: how far that mean is from the original.
+        displacement: `‖μ − x‖ / ‖x‖`: how far the mean of all copies is from the original.
         effective_rank: `(tr C)² / ‖C‖²`, the number of equally strong directions that would be as concentrated.
         rank_90: Leading directions that hold 90 % of the trace.
         rank_99: Leading directions that hold 99 % of the trace.
+        spread: `√(tr C) / ‖μ‖`: how far a copy is from that mean, relative to it.
         fourth: `√((E ‖T − μ‖⁴ − ‖C‖²) / ‖C‖²)`: relative error of the covariance of one draw, by its first term.
         shares: Share of the trace that each leading direction holds. Shape `(n, k)`, descending.
         kind: The least sure way in which moments were got.
@@ -45,11 +41,11 @@ class Measures:
     """
 
     trace: Tensor
-    spread: Tensor
     displacement: Tensor
     effective_rank: Tensor
     rank_90: Tensor
     rank_99: Tensor
+    spread: Tensor
     fourth: Tensor
     shares: Tensor
     kind: str
@@ -74,39 +70,27 @@ def measure_policy(policy: Policy, data: ImageSet, *, device: torch.device | Non
     >>> found.trace.tolist(), found.displacement.tolist(), found.rank_99.tolist(), found.kind
     ([0.5], [0.7071067811865476], [1.0], 'exact finite')
     """
-    rows: list[tuple[Tensor, ...]] = []
+    rows: list[Tensor] = []
+    shares: list[Tensor] = []
     parts: list[Moments] = []
     for _, x, _, moments in moments_in_pieces(policy, Examples(data), device=device, **options):
-        values = spectrum(moments)  # (b, r)
-        flat, mean, trace = x.double().flatten(1), moments.mean.flatten(1), moments.trace
-        size = mean.norm(dim=1).clamp(min=1e-12)
-        moved = (mean - flat).norm(dim=1) / flat.norm(dim=1).clamp(min=1e-12)
-        squares = values.square().sum(1).clamp(min=1e-300)  # ‖C‖²
-        effective = torch.where(trace > 0, trace.square() / squares, 0.0)
-        fourth = ((moments.m4 - squares).clamp(min=0) / squares).sqrt() * (trace > 0)
-        held = values.cumsum(1) / values.sum(1, keepdim=True).clamp(min=1e-300)
-        ranks = [((held < share - 1e-9).sum(1) + 1).double() * (trace > 0) for share in (0.9, 0.99)]
-        shares = values / values.sum(1, keepdim=True).clamp(min=1e-300)
-        shares = torch.nn.functional.pad(shares, (0, max(0, KEPT - shares.shape[1])))[:, :KEPT]
-        rows.append(tuple(v.cpu() for v in (trace, trace.sqrt() / size, moved, effective, *ranks, fourth, shares)))
+        numbers, own = strength(moments, x)
+        trace, _, effective, *_ = numbers
+        squares = trace.square() / effective.clamp(min=1e-300)  # ‖C‖²
+        spread = trace.sqrt() / moments.mean.flatten(1).norm(dim=1).clamp(min=1e-12)
+        fourth = ((moments.m4 - squares).clamp(min=0) / squares.clamp(min=1e-300)).sqrt()
+        rows.append(torch.cat([numbers, spread[None], fourth[None]]).cpu())
+        shares.append(own.cpu())
         parts.append(moments)
-    columns = (torch.cat(column) for column in zip(*rows, strict=True))
     return Measures(
-        **dict(zip((*NAMES, "shares"), columns, strict=True)),
+        **dict(zip(NAMES, torch.cat(rows, 1), strict=True)),
+        shares=torch.cat(shares),
         kind=worst([part.kind for part in parts]),
         error=max(float(part.error.max()) for part in parts),
         nodes=max(part.nodes for part in parts),
         seconds=sum(part.seconds for part in parts),
         note=next((part.note for part in parts if part.note), ""),
     )
-
-
-def spectrum(moments: Moments) -> Tensor:
-    """Give the eigenvalues of the covariance of each of several images, descending. Shape `(B, r)`."""
-    factor = moments.covariance.columns()  # (B, D, K)
-    small = factor.mT @ factor if factor.shape[2] <= factor.shape[1] else factor @ factor.mT
-    values: Tensor = torch.linalg.eigvalsh(small).flip(1).clamp(min=0)
-    return values
 
 
 def draws_needed(measures: Measures, *, eps: float, delta: float) -> dict[str, Tensor]:
@@ -135,20 +119,3 @@ def summary(values: Tensor) -> dict[str, Any]:
     """Give median, 5th and 95th percentile, and the values to six digits."""
     low, middle, high = torch.quantile(values, torch.tensor([0.05, 0.5, 0.95], dtype=values.dtype)).tolist()
     return {"median": middle, "p5": low, "p95": high, "values": [float(f"{value:.6g}") for value in values.tolist()]}
-
-
-def by_class(values: Tensor, labels: Tensor, names: Sequence[str], *, seed: int = 0) -> list[dict[str, Any]]:
-    """Give the mean of each class that has images, the largest first, with a bootstrap interval of 95 %.
-
-    Images are drawn again within the class. A class of one image has no interval.
-
-    >>> by_class(torch.tensor([1.0, 3.0]), torch.tensor([0, 0]), ["cat", "dog"])[0]["mean"]
-    2.0
-    """
-    rows = []
-    for label in labels.unique().tolist():
-        own = values[labels == label].double()
-        g = generator(seed, "classes", label)
-        low, high = interval(multinomial(RESAMPLES, len(own), g) @ own / len(own)) if len(own) > 1 else (None, None)
-        rows.append({"name": names[label], "images": len(own), "mean": float(own.mean()), "low": low, "high": high})
-    return sorted(rows, key=lambda row: -float(str(row["mean"])))

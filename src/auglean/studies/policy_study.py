@@ -15,7 +15,7 @@ from auglean import networks
 from auglean.data import ImageSet, Splits, load
 from auglean.data.splitting import part_of
 from auglean.errors import InputError
-from auglean.moments import expected_loss, samples_needed
+from auglean.moments import alignment, compare_policies, expected_loss, samples_needed
 from auglean.policies import Identity, Policy, as_given
 from auglean.studies.comparing import default_policies
 from auglean.studies.folder import RunFolder, check_folder, describe_data, environment, fingerprint
@@ -23,13 +23,15 @@ from auglean.studies.narration import Narrator
 from auglean.studies.policy_convergence import convergence
 from auglean.studies.policy_measures import Measures, measure_policy
 from auglean.studies.policy_portraits import Portrait, portraits
-from auglean.studies.policy_summary import answer, loss_row, policy_row
+from auglean.studies.policy_summary import answer, network_told, policy_row
 from auglean.training import load_network
 
 #: Images that are shown at either end of the order.
 SHOWN = 3
 #: Nodes of the moments of an image, at most.
 NODES = 1024
+#: Images on which policies are overlaid, and saliencies compared, at most: both take pairs.
+PAIRED = 20
 AnyPolicy = Policy | str | Callable[..., Any]
 
 
@@ -135,17 +137,26 @@ def quantify(
             middle = int(order[len(order) // 2])
             x = train.batch(ids[[middle]])[0][0].double() / 255
             curve = convergence(laws[0], x, laws[0].moments(x, **options), seed=seed)
+        overlap = None
+        if len(laws) > 1:
+            overlap = compare_policies(laws, probe, images=PAIRED, **options).overlap.tolist()
         network_row = None
         if network is not None:
             with narrator.job("network"):
                 loss = expected_loss(network, "cross-entropy", laws[0], probe, seed=seed)
                 draws = samples_needed(laws[0], probe, target="loss", model=network, eps=eps, delta=delta, seed=seed)
-                network_row = loss_row(loss, draws)
+                aligned = alignment(network, laws[0], probe, images=PAIRED, seed=seed) if images > 1 else None
+                network_row = network_told(loss, draws, aligned)
     told: dict[str, Any] = {
         "probe": {"images": len(ids), "ids": ids.tolist(), "labels": probe.labels.tolist()},
         "policies": [
-            policy_row(law, one, probe, eps=eps, delta=delta, seed=seed) for law, one in zip(laws, found, strict=True)
+            {
+                **policy_row(law, one, probe, eps=eps, delta=delta, seed=seed),
+                "parts": law.describe(x, **options).to_dict()["rows"],
+            }
+            for law, one in zip(laws, found, strict=True)
         ],
+        "overlap": overlap,
         "convergence": {"id": int(ids[middle]), **curve},
         "network": network_row,
     }
