@@ -72,7 +72,7 @@ def plan_run(engine: Engine, state: State, steps: int) -> Plan:
     piece = min(engine.micro_batch, engine.real_batch, counts[0])
     passed, engine.clock = dict(engine.passed), Clock(engine.device)
     seconds_real, target = _timed(engine, lambda: engine.target(network, ("probe",), 0, piece))
-    kept = _Kept()
+    kept = SavedBytes()
     with kept:
         seconds_class, _ = _timed(engine, lambda: engine.pull(network, ("probe",), 0, state.images[0], target))
     engine.passed, engine.clock = passed, Clock(engine.device)
@@ -102,7 +102,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-class _Kept(torch.autograd.graph.saved_tensors_hooks):
+class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
     """Counts the bytes that a graph keeps for its derivative, each piece of memory once."""
 
     def __init__(self) -> None:
