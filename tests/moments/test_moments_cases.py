@@ -21,7 +21,13 @@ def tensor(*values):
 def shifted(x, law, padding):
     """Moments of a row moved by a law sideways."""
     return Shifts(
-        x.view(1, 1, 1, -1), hats(Discrete((0,), (1.0,))), hats(law), padding=padding, fill=0.0, nodes=lambda: None
+        x.view(1, 1, 1, -1),
+        hats(Discrete((0,), (1.0,))),
+        hats(law),
+        padding=padding,
+        fill=0.0,
+        fourth=lambda: None,
+        m4_kind="exact finite",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -11,26 +10,25 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError, unknown
-from auglean.moments.covariances import MEMORY, Covariance, Nodes
-from auglean.moments.geometric_rules import displacements, fourth_rule
+from auglean.moments.chains import by_chain
+from auglean.moments.covariances import MEMORY
+from auglean.moments.forms import Mixed
+from auglean.moments.geometric_rules import displacements
 from auglean.moments.laws import Discrete, hats
-from auglean.moments.masks import Masks
+from auglean.moments.masks import Masks, boxes
 from auglean.moments.moments import Moments
-from auglean.moments.planning import Question, channelwise, rule
+from auglean.moments.planning import rule
 from auglean.moments.resized import ResizedCrops, worthwhile
-from auglean.moments.rules import Kind, Rule, values
-from auglean.moments.sampling import dimension, drawn_rule, sobol_rule
+from auglean.moments.rules import Kind, worst
+from auglean.moments.sampling import by_chance, fourth_by_chance
 from auglean.moments.shifts import Shifts
-from auglean.moments.windows import joint, margin, reach, still, windows_of
-from auglean.policies import Cutout, Policy, RandomCrop, RandomResizedCrop, Shift, Translate, as_policy
-from auglean.policies.base import Adapted, Compose, Mixture
+from auglean.moments.tasks import Found, Task, change
+from auglean.policies import Policy, RandomCrop, RandomResizedCrop, Shift, Translate, as_policy
+from auglean.policies.base import Compose, Mixture
 from auglean.policies.warping import check_size
-from auglean.randomness import derive, generator
 
 Method = Literal["auto", "exact", "qmc", "monte carlo"]
 _METHODS = ("auto", "exact", "qmc", "monte carlo")
-_REPLICATES = 8
-_STUDENT = 2.3646  # 97.5 % point of Student's t of 7 degrees of freedom
 
 
 def moments_of(
@@ -50,46 +48,24 @@ def moments_of(
     if not tol > 0:
         raise InputError(f"moments expected tol above 0 but found {tol!r}.")
     x, note = _checked(image)
-    policy = as_policy(policy)
-    note = " ".join(filter(None, [note, *policy.notes]))
-
-    def run(own: Rule, scale: float = 1.0) -> Covariance:
-        if joint(policy):
-            return windows_of(policy, own, x, scale=scale, limit=max_memory)
-        return _nodes(policy, own, x, scale=scale, limit=max_memory)
-
-    law, shape = policy, tuple(x.shape[1:])
-    if joint(policy):  # nodes of what is left without the shifts, on the canvas that they reach
-        across, down = (margin(own) for own in reach(policy, *shape[1:]))
-        law, shape = still(policy, beside=(across, down)), (shape[0], shape[1] + 2 * down, shape[2] + 2 * across)
+    task = Task(as_policy(policy), x, tol=tol, most=most, limit=max_memory, seed=seed, exact=method == "exact")
     with torch.no_grad():
-        found = _closed(policy, x, max_memory, run) if method in ("auto", "exact") else None
-        if found is None and method in ("auto", "exact"):
-            question = Question(shape, x, exact=method == "exact", most=most)  # type: ignore[arg-type]
-            found = _by_rule(law, question, x, tol, run)
-        if found is None and method == "exact":
-            raise InputError(f"{policy!r} has no exact rule of {most} nodes or fewer; use method='auto'.")
-        if found is None:
-            found = _by_chance(law, x, tol, most, method, seed, run)
-            note = (note + " " + _reason(policy, found[1], found[3])).strip()
-    form, kind, error, nodes = found
-    shape = image.shape
-    trace = form.variance.sum(1)
-    single = image.ndim == 3
+        found = by_chance(task, method) if method in ("qmc", "monte carlo") else _find(task)
+    if found is None:
+        raise InputError(f"{task.policy!r} has no exact rule of {most} nodes or fewer; use method='auto'.")
+    trace, single = found.form.variance.sum(1), image.ndim == 3
     return Moments(
-        mean=form.mean.view(shape),
-        variance=form.variance.view(shape),
+        mean=found.form.mean.view(image.shape),
+        variance=found.form.variance.view(image.shape),
         trace=trace[0] if single else trace,
-        kind=kind,
-        error=error[0] if single else error,
-        nodes=nodes,
+        kind=found.kind,
+        error=found.error[0] if single else found.error,
+        dropped=found.dropped[0] if single else found.dropped,
+        nodes=found.nodes,
         seconds=time.perf_counter() - start,
-        note=note,
-        covariance=form,
+        note=" ".join(filter(None, [note, *task.policy.notes, *_remarks(task, found)])),
+        covariance=found.form,
     )
-
-
-_Found = tuple[Covariance, Kind, Tensor, int]
 
 
 def _checked(image: Tensor) -> tuple[Tensor, str]:
@@ -108,119 +84,124 @@ def _checked(image: Tensor) -> tuple[Tensor, str]:
     return (x[None] if x.ndim == 3 else x), note
 
 
-def _nodes(policy: Policy, own: Rule, x: Tensor, *, scale: float, limit: int) -> Nodes:
-    alike = channelwise(policy)
+def _find(task: Task) -> Found | None:
+    """Take the surest way that there is; `None` where only what is exact will do, and there is none."""
+    found = _closed(task)
+    if found is not None:
+        return found
+    joined = isinstance(task.policy, Compose | Mixture)
+    plain = _by_rule(task) if not joined or _small(task) else None
+    if plain is not None and bool((plain.error <= task.tol).all()):
+        return plain
+    chained = by_chain(task) if joined else None
+    if plain is None and chained is None:
+        plain = _by_rule(task)
+    ways = [way for way in (plain, chained) if way is not None]
+    if ways:
+        return min(ways, key=lambda way: float(way.error.max()))
+    if isinstance(task.policy, Mixture):
+        return _by_branches(task, task.policy)
+    return None if task.exact else by_chance(task, "auto")
 
-    def run(start: int, stop: int) -> Tensor:
-        return values(policy, own, x, start, stop, channelwise=alike).flatten(2)
 
-    size = x[0].numel()
-    return Nodes(run, own.weights.to(x.device), images=len(x), size=size, scale=scale, limit=limit)
-
-
-def _closed(policy: Policy, x: Tensor, limit: int, run: Callable[[Rule], Covariance]) -> _Found | None:
+def _closed(task: Task) -> Found | None:
     """Take the forms that need no nodes."""
+    policy, x = task.policy, task.x
+    none = x.new_zeros(len(x))
     if isinstance(policy, RandomCrop | RandomResizedCrop):
         check_size(policy, policy.size, x)
-    exact = x.new_zeros(len(x))
     if isinstance(policy, Translate | Shift | RandomCrop):
-        height, width = x.shape[2:]
-        across, down = displacements(policy, height, width)
-        finite = isinstance(across, Discrete) and isinstance(down, Discrete)
-        if not finite and not isinstance(policy, RandomCrop) and policy.padding == "masked":
-            return None  # no mixture of integer shifts
-        form = Shifts(
-            x,
-            hats(down),
-            hats(across),
-            padding=policy.outside if isinstance(policy, RandomCrop) else policy.padding,
-            fill=policy.fill,
-            nodes=lambda: run(fourth_rule(policy, height, width)),
-            limit=limit,
-        )
-        return form, "exact finite" if finite else "exact panels", exact, form.width
+        form, kind = _shifted(task, policy)
+        return None if form is None else Found(form, kind, none, form.width, none)
     if isinstance(policy, RandomResizedCrop) and worthwhile(*x.shape[2:]):
-        crops = ResizedCrops(x, policy, limit=limit)
-        return crops, "exact finite", exact, crops.width
-    if isinstance(policy, Cutout):
-        return Masks(x, policy.size, fill=policy.fill, limit=limit), "exact finite", exact, x[0, 0].numel()
+        crops = ResizedCrops(x, policy, limit=task.limit)
+        return Found(crops, "exact finite", none, crops.width, none)
+    law = boxes(policy, *x.shape[2:])
+    if law is not None:
+        masks = Masks(x, law, fill=policy.fill, limit=task.limit)  # type: ignore[arg-type]
+        return Found(masks, "exact finite", none, masks.width, none)
     return None
 
 
-def _by_rule(
-    policy: Policy, question: Question, x: Tensor, tol: float, run: Callable[[Rule], Covariance]
-) -> _Found | None:
-    """Take a rule, and double the panels of one that is not exact until `(4/3) |Q_K − Q_2K|` is below `tol`."""
-    own = rule(policy, question)
-    if own is None or (question.exact and own.kind == "quadrature"):
+def _shifted(task: Task, policy: Translate | Shift | RandomCrop) -> tuple[Shifts | None, Kind]:
+    """Take the mass form, if a move is a mixture of whole shifts."""
+    across, down = displacements(policy, *task.x.shape[2:])
+    whole = isinstance(across, Discrete) and isinstance(down, Discrete)
+    kind: Kind = "exact finite" if whole else "exact panels"
+    padding = policy.outside if isinstance(policy, RandomCrop) else policy.padding
+    if padding == "masked" and not whole:
+        return None, kind
+    form = Shifts(
+        task.x,
+        hats(down),
+        hats(across),
+        padding=padding,
+        fill=policy.fill,
+        fourth=task.fourth,
+        m4_kind=kind,
+        limit=task.limit,
+    )
+    return form, kind
+
+
+def _small(task: Task) -> bool:
+    """Whether the rule of a composition as a whole is worth trying: few nodes, and room to double them if need be."""
+    question = task.question()
+    own = rule(task.law, question)
+    if own is None or 8 * len(own) * task.x[0].numel() > MEMORY:
+        return False
+    return own.kind != "quadrature" or rule(task.law, replace(question, level=2)) is not None
+
+
+def _by_rule(task: Task) -> Found | None:
+    """Take a rule, and double the panels of one that is not exact until the error is below `tol`."""
+    question = task.question()
+    own = rule(task.law, question)
+    if own is None or (task.exact and own.kind == "quadrature"):
         return None
-    form = run(own)
+    form, none = task.by(own, fourth=True), task.x.new_zeros(len(task.x))
     if own.kind != "quadrature":
-        return form, own.kind, x.new_zeros(len(x)), len(own)
+        return Found(form, own.kind, none, len(own), none)
     error: Tensor | None = None
     for level in range(1, 16):
-        finer = rule(policy, replace(question, level=level))
-        if finer is None or len(finer) > question.most:
+        finer = rule(task.law, replace(question, level=level))
+        if finer is None or len(finer) > task.most:
             break
-        coarse, form, own = form, run(finer), finer
-        mean = (form.mean - coarse.mean).norm(dim=1) / _size(form.mean, x)
-        trace = form.variance.sum(1)
-        error = 4 / 3 * torch.maximum(mean, _share((trace - coarse.variance.sum(1)).abs(), trace))
-        if float(error.max()) < tol:
+        coarse, form, own = form, task.by(finer), finer
+        error = change(coarse, form, task.x)
+        if float(error.max()) < task.tol:
             break
-    return None if error is None else (form, "quadrature", error, len(own))
+    return None if error is None else Found(form, "quadrature", error, len(own), none)
 
 
-def _by_chance(
-    policy: Policy, x: Tensor, tol: float, most: int, method: str, seed: int, run: Callable[..., Covariance]
-) -> _Found:
-    smooth = dimension(policy)
-    if method == "qmc" or (method == "auto" and 0 < smooth <= 8 and not _foreign(policy)):
-        if _foreign(policy) or not smooth:
-            raise InputError(f"{policy!r} has no parameters for Sobol points; use method='monte carlo'.")
-        n = 32
-        while True:
-            rules = [sobol_rule(policy, n, derive(seed, "moments", r)) for r in range(_REPLICATES)]
-            names = rules[0].params
-            params = {name: torch.cat([own.params[name] for own in rules]) for name in names}
-            weights = torch.cat([own.weights for own in rules]) / _REPLICATES
-            form = run(Rule(params, weights, "randomised qmc"))
-            parts = [run(own) for own in rules]
-            means = torch.stack([part.mean for part in parts]) - form.mean
-            # about the joint mean, as the joint covariance is
-            traces = torch.stack([part.variance.sum(1) for part in parts]) + means.square().sum(2)
-            trace = form.variance.sum(1)
-            factor = _STUDENT / (_REPLICATES * (_REPLICATES - 1)) ** 0.5
-            mean_error = factor * means.square().sum((0, 2)).sqrt() / _size(form.mean, x)
-            trace_error = factor * _share((traces - traces.mean(0)).square().sum(0).sqrt(), trace)
-            error = torch.maximum(mean_error, trace_error)
-            if float(error.max()) < tol or 2 * n * _REPLICATES > most:
-                return form, "randomised qmc", error, n * _REPLICATES
-            n *= 2
-    n = max(2, most)
-    form = run(drawn_rule(policy, n, generator(seed, "moments")), n / (n - 1))
-    trace = form.variance.sum(1)
-    spread = ((form.m4 - trace.square()).clamp(min=0) / n).sqrt()
-    error = 1.96 * torch.maximum((trace / n).sqrt() / _size(form.mean, x), _share(spread, trace))
-    return form, "monte carlo", error, n
+def _by_branches(task: Task, policy: Mixture) -> Found | None:
+    """Join the moments of the branches, each got in its own way."""
+    found, weights = [], []
+    for part, weight in zip(policy.parts, policy.weights, strict=True):
+        if weight > 0:
+            own = _find(replace(task, policy=part))
+            if own is None:
+                return None
+            found.append(own)
+            weights.append(weight)
+    of, kind = fourth_by_chance(task)
+    form = Mixed([own.form for own in found], weights, m4=of, m4_kind=kind, limit=task.limit)
+    error = torch.stack([own.error for own in found]).amax(0)
+    dropped = torch.stack([own.dropped for own in found]).amax(0)
+    return Found(form, worst([own.kind for own in found]), error, sum(own.nodes for own in found), dropped)
 
 
-def _foreign(policy: Policy) -> bool:
-    """Whether a seed, and no smooth parameter, stands behind some operator."""
-    if isinstance(policy, Compose | Mixture):
-        return any(_foreign(part) for part in policy.parts)
-    return isinstance(policy, Adapted)
-
-
-def _size(mean: Tensor, x: Tensor) -> Tensor:
-    return torch.maximum(mean.norm(dim=1), x.flatten(1).norm(dim=1)).clamp(min=1e-300)
-
-
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    return torch.where(part > 0, part / whole.clamp(min=1e-300), 0.0)
-
-
-def _reason(policy: Policy, kind: Kind, n: int) -> str:
-    way = "scrambled Sobol points" if kind == "randomised qmc" else "draws"
-    why = "is not linear in the image" if not policy.linear else "has more parameters than nodes can cover"
-    return f"{policy!r} {why}; its moments were estimated with {n} {way}, and closed-form guarantees do not apply."
+def _remarks(task: Task, found: Found) -> list[str]:
+    """Say why there is no closed form, and what error is left where it is above `tol`."""
+    remarks = []
+    if found.kind in ("randomised qmc", "monte carlo"):
+        way = "scrambled Sobol points" if found.kind == "randomised qmc" else "draws"
+        why = "is not linear in the image" if not task.policy.linear else "has more parameters than nodes can cover"
+        remarks.append(
+            f"{task.policy!r} {why}; its moments were estimated with {found.nodes} {way}, and closed-form guarantees "
+            "do not apply."
+        )
+    worst_error = float(found.error.max())
+    if worst_error > task.tol:
+        remarks.append(f"The error is {worst_error:.2g}, above tol={task.tol:g}; raise most={task.most} to lower it.")
+    return remarks

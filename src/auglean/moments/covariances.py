@@ -14,9 +14,14 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError
+from auglean.moments.rules import Kind
 
 #: Bytes of nodes or columns that are kept at once.
 MEMORY = 2**29
+#: Bytes of nodes that are worked on at once: what caches hold.
+_BLOCK = 2**21
+#: Nodes that are worked on at once if so many fit; the images that fit beside them share their grids.
+_TOGETHER = 16
 
 
 def check_memory(what: str, *shape: int, limit: int) -> None:
@@ -37,6 +42,7 @@ class Covariance(ABC):
     mean: Tensor  # (B, D)
     variance: Tensor  # (B, D)
     limit: int = MEMORY
+    m4_kind: Kind  # how `m4` is got
 
     @abstractmethod
     def matvec(self, v: Tensor) -> Tensor:
@@ -56,6 +62,11 @@ class Covariance(ABC):
     def m4(self) -> Tensor:
         """`E ‖T − μ‖⁴`. Shape `(B,)`."""
 
+    @property
+    def fits(self) -> bool:
+        """Whether the columns take no more than the limit."""
+        return 8 * self.mean.numel() * self.width <= self.limit
+
     @cached_property
     def frobenius2(self) -> Tensor:
         """`‖C‖²` in the Frobenius norm. Shape `(B,)`."""
@@ -65,66 +76,85 @@ class Covariance(ABC):
 
 
 class Nodes(Covariance):
-    """The covariance of a rule: `F = [√w_k (T_k − μ)]`, kept where it fits and made again where it does not.
+    """The covariance of a rule: `F = [√w_k (T_k − μ)]`.
+
+    Mean and variance are those of a few nodes at a time, joined (Chan, Golub & LeVeque 1983). Nodes are made again for
+    what else is asked, and kept from then on where they fit.
 
     Args:
-        run: Gives the images of nodes `start … stop − 1`. Shape `(stop − start, B, D)`.
+        run: Gives what the nodes `start … stop − 1` make of a slice of the images. Shape `(stop − start, b, D)`.
         weights: Shape `(K, B)` or `(K, 1)`.
         images: B.
         size: D.
+        m4_kind: How well the rule stands for fourth powers.
+        fourth: Makes the rule that stands for fourth powers, where that is another one.
         scale: Factor of the covariance; n / (n − 1) makes that of n draws unbiased.
         limit: Bytes of nodes kept.
     """
 
     def __init__(
         self,
-        run: Callable[[int, int], Tensor],
+        run: Callable[[int, int, slice], Tensor],
         weights: Tensor,
         *,
         images: int,
         size: int,
+        m4_kind: Kind,
+        fourth: Callable[[], Covariance] | None = None,
         scale: float = 1.0,
         limit: int = MEMORY,
     ) -> None:
-        self._run, self._weights, self._scale, self.limit = run, weights, scale, limit
-        self._images, self._size = images, size
-        bytes_of_node = 8 * images * size
-        self._kept: Tensor | None = None
-        if bytes_of_node * len(weights) <= limit:
-            self._step = len(weights)
-            self._kept = run(0, len(weights))
-        else:  # an operator works on a few copies of what it is given
-            self._step = max(1, limit // (8 * bytes_of_node))
-        self.mean = self._weighted(self._chunks())
-        if self._kept is not None:
-            self._kept = self._kept - self.mean
-        self.variance = scale * self._weighted((w, deviation.square()) for w, deviation in self._deviations())
+        self._run, self._weights, self._scale, self.limit, self.m4_kind = run, weights, scale, limit, m4_kind
+        self._fourth = fourth
+        block = min(_BLOCK, limit // 8)  # an operator works on a few copies of what it is given
+        each = max(1, min(images, block // (8 * size * min(len(weights), _TOGETHER))))
+        self._groups = [slice(start, min(start + each, images)) for start in range(0, images, each)]
+        self._step = max(1, min(len(weights), block // (8 * size * each)))
+        self.mean, self.variance = weights.new_zeros(2, images, size)
+        for group in self._groups:
+            self._prepare(group)
 
-    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self._weights), self._step):
-            stop = min(start + self._step, len(self._weights))
-            yield self._weights[start:stop], self._run(start, stop) if self._kept is None else self._kept[start:stop]
+    def _prepare(self, group: slice) -> None:
+        """Find mean and variance of some images."""
+        before: Tensor | float = 0.0
+        for nodes, weights in self._steps(group):
+            found = self._run(nodes.start, nodes.stop, group)
+            share = weights.sum(0)[:, None].clamp(min=1e-300)  # (b or 1, 1)
+            mean = weighted(weights, found) / share
+            step, after = mean - self.mean[group], before + share
+            self.variance[group] += weighted(weights, (found - mean).square_())
+            self.variance[group] += step.square() * (before * share / after)
+            self.mean[group] += step * (share / after)
+            before = after
+        self.variance[group] *= self._scale
 
-    def _deviations(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Weights `(k, B or 1)` and centred images `(k, B, D)`."""
-        for w, found in self._chunks():
-            yield w, found if self._kept is not None else found - self.mean
+    def _steps(self, group: slice) -> Iterator[tuple[slice, Tensor]]:
+        """A few nodes at a time, with their weights `(k, b or 1)`."""
+        weights = self._weights if self._weights.shape[1] == 1 else self._weights[:, group]
+        for start in range(0, len(weights), self._step):
+            nodes = slice(start, min(start + self._step, len(weights)))
+            yield nodes, weights[nodes]
 
-    def _weighted(self, chunks: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        total = self._weights.new_zeros(self._images, self._size)
-        for w, found in chunks:
-            if w.shape[1] == 1:
-                total += (w[:, 0] @ found.flatten(1)).view_as(total)
-            else:
-                total += torch.einsum("kb,kbd->bd", w, found)
-        return total
+    def _centred(self, nodes: slice, group: slice) -> Tensor:
+        return self._run(nodes.start, nodes.stop, group) - self.mean[group]
+
+    @cached_property
+    def _kept(self) -> list[Tensor]:
+        """All centred nodes, `(K, b, D)` for each group of images."""
+        return [torch.cat([self._centred(nodes, group) for nodes, _ in self._steps(group)]) for group in self._groups]
+
+    def _deviations(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """A few images at a time, weights `(k, b or 1)`, and centred nodes `(k, b, D)`."""
+        for i, group in enumerate(self._groups):
+            for nodes, weights in self._steps(group):
+                yield group, weights, self._kept[i][nodes] if self.fits else self._centred(nodes, group)
 
     def matvec(self, v: Tensor) -> Tensor:
         """Multiply. `(B, D, m)` to `(B, D, m)`."""
         total = torch.zeros_like(v)
-        for w, deviation in self._deviations():
-            rows = deviation.transpose(0, 1)  # (B, k, D)
-            total += rows.mT @ (w.mT[:, :, None] * (rows @ v))
+        for group, weights, deviation in self._deviations():
+            rows = deviation.transpose(0, 1)  # (b, k, D)
+            total[group] += rows.mT @ (weights.mT[:, :, None] * (rows @ v[group]))
         return self._scale * total
 
     @property
@@ -134,40 +164,47 @@ class Nodes(Covariance):
 
     def columns(self) -> Tensor:
         """The factor, if it fits."""
-        check_memory("The factor of the covariance", self.width, self._images, self._size, limit=self.limit)
-        parts = [(w * self._scale).sqrt()[..., None] * deviation for w, deviation in self._deviations()]
-        return torch.cat(parts).permute(1, 2, 0)
+        check_memory("The factor of the covariance", self.width, *self.mean.shape, limit=self.limit)
+        found = self.mean.new_empty(len(self.mean), self.width, self.mean.shape[1])
+        place = 0
+        for group, weights, deviation in self._deviations():
+            part = (weights * self._scale).sqrt()[..., None] * deviation
+            found[group, place : place + len(part)] = part.transpose(0, 1)
+            place = (place + len(part)) % self.width
+        return found.mT
+
+    @cached_property
+    def frobenius2(self) -> Tensor:
+        """`‖C‖²` by the inner products of all nodes, which are made again where they are not kept. Shape `(B,)`."""
+        if self.fits:
+            return super().frobenius2
+        total = torch.zeros_like(self.mean[:, 0])
+        step = max(1, self.limit // (16 * self.mean.shape[1]))
+        for i in range(len(self.mean)):
+            one, weights = slice(i, i + 1), self._weights[:, i if self._weights.shape[1] > 1 else 0]
+            for start in range(0, self.width, step):
+                stop = min(start + step, self.width)
+                held = self._centred(slice(start, stop), one)[:, 0]
+                total[i] += weights[start:stop] @ (held @ held.mT).square() @ weights[start:stop]
+                for low in range(stop, self.width, self._step):
+                    high = min(low + self._step, self.width)
+                    other = self._centred(slice(low, high), one)[:, 0]
+                    total[i] += 2 * weights[start:stop] @ (held @ other.mT).square() @ weights[low:high]
+        return self._scale**2 * total
 
     @cached_property
     def m4(self) -> Tensor:
         """`Σ w_k ‖T_k − μ‖⁴`. Shape `(B,)`."""
-        return sum(
-            ((w * deviation.square().sum(2).square()).sum(0) for w, deviation in self._deviations()),
-            self._weights.new_zeros(self._images),
-        )
+        if self._fourth is not None:
+            return self._fourth().m4
+        total = torch.zeros_like(self.mean[:, 0])
+        for group, weights, deviation in self._deviations():
+            total[group] += (weights * deviation.square().sum(2).square()).sum(0)
+        return total
 
 
-def compress(factor: Tensor, share: float) -> tuple[Tensor, float]:
-    """Leave out the directions of least variance, at most a share of the trace in all.
-
-    Args:
-        factor: F of `C = F Fᵀ`. Shape `(D, K)`.
-        share: Largest share of the trace that may go.
-
-    Returns:
-        A factor with orthogonal columns, by descending variance, `(D, r)`; and the variance that went.
-
-    >>> small, gone = compress(torch.tensor([[3.0, 0.0], [0.0, 1.0]], dtype=torch.float64), 0.2)
-    >>> small.abs().tolist(), round(gone, 12)
-    ([[3.0], [0.0]], 1.0)
-    """
-    wide = factor.shape[1] > factor.shape[0]
-    spectrum, vectors = torch.linalg.eigh(factor @ factor.mT if wide else factor.mT @ factor)
-    spectrum, vectors = spectrum.flip(0).clamp(min=0), vectors.flip(1)
-    total = float(spectrum.sum())
-    rest = total - spectrum.cumsum(0)  # what goes if so many and one stay
-    keep = int((rest > share * total).sum()) + 1 if total > 0 else 0
-    # a column of rounding is no direction
-    keep = min(keep, int((spectrum > 1e-15 * total).sum()))
-    gone = float(spectrum[keep:].sum())
-    return (vectors[:, :keep] * spectrum[:keep].sqrt() if wide else factor @ vectors[:, :keep]), gone
+def weighted(weights: Tensor, values: Tensor) -> Tensor:
+    """Give `Σ_k w_k v_k` of weights `(k, b)` or `(k, 1)` and values `(k, b, D)`. Shape `(b, D)`."""
+    if weights.shape[1] == 1:
+        return (weights[:, 0] @ values.flatten(1)).view(values.shape[1:])
+    return torch.einsum("kb,kbd->bd", weights, values)

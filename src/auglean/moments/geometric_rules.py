@@ -51,10 +51,11 @@ def _along(law: Spread, question: Question, n: int) -> tuple[Tensor, Tensor]:
 @rule.register(Translate)
 @rule.register(Shift)
 @rule.register(RandomCrop)
-def _translate(policy: Translate | Shift | RandomCrop, question: Question, n: int = 2) -> Rule | None:
+def _translate(policy: Translate | Shift | RandomCrop, question: Question) -> Rule | None:
     _, height, width = question.shape
     laws = displacements(policy, height, width)
-    n += not isinstance(policy, RandomCrop) and policy.padding == "masked"
+    masked = not isinstance(policy, RandomCrop) and policy.padding == "masked"  # a mask doubles the degree
+    n = (5 if masked else 3) if question.fourth else 3 if masked else 2
     (x, across), (y, down) = (_along(law, question, n) for law in laws)
     if len(x) * len(y) > question.most:
         return None
@@ -67,14 +68,6 @@ def _translate(policy: Translate | Shift | RandomCrop, question: Question, n: in
         return finite({"share": shifts / shifts.new_tensor([width, height])}, weights, kind)
     whole = isinstance(policy, RandomCrop)
     return finite({"shift": shifts.long() if whole else shifts}, weights, kind)
-
-
-def fourth_rule(policy: Translate | Shift | RandomCrop, height: int, width: int) -> Rule:
-    """Give the rule of a translation that integrates fourth powers: three nodes a cell and axis, five with a mask."""
-    masked = not isinstance(policy, RandomCrop) and policy.padding == "masked"
-    found = _translate(policy, Question((1, height, width), None, most=2**62), 4 if masked else 3)
-    assert found is not None
-    return found
 
 
 @rule.register

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError
-from auglean.moments.covariances import Covariance, compress
+from auglean.moments.covariances import Covariance
+from auglean.moments.lowrank import FEW, compress, leading, thin
 from auglean.moments.rules import Kind
 
 
@@ -24,9 +25,11 @@ class Moments:
         trace: Sum of the variances. Shape `()`.
         kind: `"exact finite"`, `"exact panels"`, `"quadrature"`, `"randomised qmc"` or `"monte carlo"`.
         error: Larger of the relative errors of mean (over the larger of ‖μ‖ and ‖x‖) and trace: zero where exact but
-            for rounding; `4/3` of the change when the panels were doubled, for quadrature; half the width of the 95 %
-            interval, for the last two. Shape `()`.
-        nodes: Nodes or integer shifts of the rule.
+            for rounding and what was dropped; `4/3` of the change when the panels were doubled, for quadrature; half
+            the width of the 95 % interval, for the last two. Shape `()`.
+        dropped: Share of the trace that a composition left out on its way, and its covariance lacks; counted in
+            `error`. Shape `()`.
+        nodes: Nodes or integer shifts of the rule; of all parts together where a composition went part by part.
         seconds: What the computation took.
         note: A sentence: what was converted, or why there is no closed form. May be empty.
     """
@@ -36,6 +39,7 @@ class Moments:
     trace: Tensor
     kind: Kind
     error: Tensor
+    dropped: Tensor
     nodes: int
     seconds: float
     note: str
@@ -63,13 +67,25 @@ class Moments:
             rank: Columns, at most.
             tol: Share of the trace that may be left out.
         """
-        parts = [compress(columns, tol)[0][:, :rank] for columns in self.covariance.columns()]
+        form = self.covariance
+        if rank is not None and (not form.fits or min(form.width, form.mean.shape[1]) > FEW):
+            values, vectors = leading(form, rank)
+            parts = [compress(one, tol)[0] for one in vectors * values.sqrt()[:, None]]
+        elif form.fits:
+            parts = [compress(columns, tol)[0][:, :rank] for columns in form.columns()]
+        else:
+            parts = thin(form, tol, form.mean.shape[1])[0]
         widest = max(part.shape[1] for part in parts)
         padded = [torch.nn.functional.pad(part, (0, widest - part.shape[1])) for part in parts]
         return padded[0] if self._single else torch.stack(padded)
 
     def eig(self, k: int) -> tuple[Tensor, Tensor]:
-        """Give the k largest eigenvalues, `(k,)`, and their images, `(k, C, H, W)`; zeros beyond the rank."""
+        """Give the k largest eigenvalues, `(k,)`, and their images, `(k, C, H, W)`; zeros beyond the rank.
+
+        By products alone where the factor is wide or does not fit in `max_memory`.
+        """
+        if not k >= 1:
+            raise InputError(f"eig expected a number of eigenvalues of 1 or more but found {k!r}.")
         factor = self.factor(rank=k)
         factor = torch.nn.functional.pad(factor, (0, k - factor.shape[-1]))
         values = factor.square().sum(-2)
@@ -84,8 +100,13 @@ class Moments:
 
     @property
     def m4(self) -> Tensor:
-        """`E ‖T − μ‖⁴`, of the rule where a composition translates."""
+        """`E ‖T − μ‖⁴`; `m4_kind` says how it was got."""
         return self.covariance.m4[0] if self._single else self.covariance.m4
+
+    @property
+    def m4_kind(self) -> Kind:
+        """How `m4` is got: as the rest by a rule; by Sobol points or draws where a composition went part by part."""
+        return self.covariance.m4_kind
 
     def dense(self, *, force: bool = False) -> Tensor:
         """Give the covariance as a matrix `(D, D)`; refused above D = 4096 unless forced."""

@@ -52,6 +52,7 @@ class Question:
         linear: Whether all that follows is affine in the image, so that exact panels stay exact.
         exact: Prefer exact panels to fewer nodes.
         most: Nodes, at most.
+        fourth: Ask for what stands for fourth powers too, exactly where the covariance is exact.
     """
 
     shape: tuple[int, int, int]
@@ -60,6 +61,7 @@ class Question:
     linear: bool = True
     exact: bool = False
     most: int = 4096
+    fourth: bool = False
 
 
 def channelwise(policy: Policy) -> bool:

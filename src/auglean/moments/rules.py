@@ -153,11 +153,31 @@ def values(policy: Policy, rule: Rule, x: Tensor, start: int, stop: int, *, chan
     Returns:
         Shape `(stop − start, B, C, H, W)`.
     """
-    b, c, h, w = x.shape
-    k = stop - start
+    k, b = stop - start, len(x)
+    if rule.weights.shape[1] == 1:
+        return apply_each(policy, rule, x.expand(k, *x.shape), start, stop, channelwise=channelwise)
     params = {name: value[start:stop].to(x.device) for name, value in rule.params.items()}
-    if channelwise and rule.weights.shape[1] == 1:
-        rows = {name: value[:, 0] for name, value in params.items()}
-        return policy.apply(x.reshape(1, b * c, h, w).expand(k, -1, -1, -1), rows).view(k, b, c, h, w)
     rows = {name: value.expand(k, b, *value.shape[2:]).flatten(0, 1) for name, value in params.items()}
-    return policy.apply(x.expand(k, b, c, h, w).reshape(k * b, c, h, w), rows).view(k, b, c, h, w)
+    return policy.apply(x.expand(k, *x.shape).flatten(0, 1), rows).view(k, *x.shape)
+
+
+def apply_each(policy: Policy, rule: Rule, x: Tensor, start: int, stop: int, *, channelwise: bool) -> Tensor:
+    """Apply each of the nodes `start … stop − 1` of a rule that all images share to images of its own.
+
+    Args:
+        policy: Whose rule it is.
+        rule: Nodes, its weights `(K, 1)`.
+        x: Images. Shape `(stop − start, n, C, H, W)`, float64.
+        start: First node.
+        stop: Behind the last node.
+        channelwise: Whether the policy treats every channel alike and apart; images then share their grids.
+
+    Returns:
+        The shape of `x`.
+    """
+    params = {name: value[start:stop].to(x.device) for name, value in rule.params.items()}
+    if channelwise:
+        rows = {name: value[:, 0] for name, value in params.items()}
+        return policy.apply(x.flatten(1, 2), rows).view(x.shape)
+    rows = {name: value.expand(*x.shape[:2], *value.shape[2:]).flatten(0, 1) for name, value in params.items()}
+    return policy.apply(x.flatten(0, 1), rows).view(x.shape)

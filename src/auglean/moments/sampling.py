@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from auglean.moments.rules import Rule
+from auglean.errors import InputError
+from auglean.moments.rules import Kind, Rule
+from auglean.moments.tasks import Found, Task, part_of, size
 from auglean.policies import Policy
-from auglean.randomness import Keys, derive
+from auglean.policies.base import Adapted, Compose, Mixture
+from auglean.randomness import Keys, derive, generator
+
+_REPLICATES = 8
+_STUDENT = 2.3646  # 97.5 % point of Student's t of 7 degrees of freedom
+_DIMENSIONS = 8  # beyond, Sobol points of these numbers are little better than draws
 
 
 class Points(Keys):
@@ -56,3 +65,64 @@ def keyed_rule(policy: Policy, ids: Tensor, n: int, *, seed: int, stream: int = 
     params = {name: value.view(n, len(ids), *value.shape[1:]) for name, value in drawn.items()}
     weights = torch.full((n, len(ids)), 1 / n, dtype=torch.float64, device=ids.device)
     return Rule(params, weights, "randomised qmc" if stratified else "monte carlo")
+
+
+def by_chance(task: Task, method: str) -> Found:
+    """Take Sobol points where the parameters are few, and draws otherwise.
+
+    Raises:
+        InputError: If Sobol points are asked for and cannot be had.
+    """
+    if method == "qmc" or (method == "auto" and _smooth(task.law)):
+        return _by_sobol(task)
+    return _by_draws(task)
+
+
+def fourth_by_chance(task: Task) -> tuple[Callable[[], Tensor], Kind]:
+    """Say how fourth powers are estimated where no rule gives them: `E ‖T − μ‖⁴` when called, `(B,)`; and the kind."""
+    if _smooth(task.law):
+        return lambda: task.by(sobol_rule(task.law, task.most, derive(task.seed, "m4"))).m4, "randomised qmc"
+    return lambda: task.by(drawn_rule(task.law, task.most, generator(task.seed, "m4"))).m4, "monte carlo"
+
+
+def _by_sobol(task: Task) -> Found:
+    if _foreign(task.law) or not dimension(task.law):
+        raise InputError(f"{task.policy!r} has no parameters for Sobol points; use method='monte carlo'.")
+    n = 32
+    while True:
+        rules = [sobol_rule(task.law, n, derive(task.seed, "moments", r)) for r in range(_REPLICATES)]
+        params = {name: torch.cat([own.params[name] for own in rules]) for name in rules[0].params}
+        weights = torch.cat([own.weights for own in rules]) / _REPLICATES
+        form = task.by(Rule(params, weights, "randomised qmc"))
+        parts = [task.by(own) for own in rules]
+        means = torch.stack([part.mean for part in parts]) - form.mean
+        # about the joint mean, as the joint covariance is
+        traces = torch.stack([part.variance.sum(1) for part in parts]) + means.square().sum(2)
+        trace = form.variance.sum(1)
+        factor = _STUDENT / (_REPLICATES * (_REPLICATES - 1)) ** 0.5
+        mean_error = factor * means.square().sum((0, 2)).sqrt() / size(form.mean, task.x)
+        trace_error = factor * part_of((traces - traces.mean(0)).square().sum(0).sqrt(), trace)
+        error = torch.maximum(mean_error, trace_error)
+        if float(error.max()) < task.tol or 2 * n * _REPLICATES > task.most:
+            return Found(form, "randomised qmc", error, n * _REPLICATES, torch.zeros_like(error))
+        n *= 2
+
+
+def _by_draws(task: Task) -> Found:
+    n = max(2, task.most)
+    form = task.by(drawn_rule(task.law, n, generator(task.seed, "moments")), once=True, scale=n / (n - 1))
+    trace = form.variance.sum(1)
+    spread = ((form.m4 - trace.square()).clamp(min=0) / n).sqrt()
+    error = 1.96 * torch.maximum((trace / n).sqrt() / size(form.mean, task.x), part_of(spread, trace))
+    return Found(form, "monte carlo", error, n, torch.zeros_like(error))
+
+
+def _smooth(policy: Policy) -> bool:
+    return not _foreign(policy) and 0 < dimension(policy) <= _DIMENSIONS
+
+
+def _foreign(policy: Policy) -> bool:
+    """Whether a seed, and no smooth parameter, stands behind some operator."""
+    if isinstance(policy, Compose | Mixture):
+        return any(_foreign(part) for part in policy.parts)
+    return isinstance(policy, Adapted)

@@ -11,6 +11,7 @@ O(D) whatever the range where the law is uniform; a product by C is two correlat
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from auglean.moments.covariances import MEMORY, Covariance, check_memory
 from auglean.moments.laws import Hats
+from auglean.moments.rules import Kind
 from auglean.policies.warping import Fill, colour, outside
 
 
@@ -65,7 +67,8 @@ class Shifts(Covariance):
         horizontal: Hats of the displacement to the right.
         padding: What is outside, as `auglean.policies.warp` has it.
         fill: Value outside, with `padding="fill"`, or `"masked"` where laws are of whole numbers.
-        nodes: Makes the rule that integrates fourth powers.
+        fourth: Makes the rule that integrates fourth powers.
+        m4_kind: Its kind.
         limit: Bytes of columns.
     """
 
@@ -77,10 +80,11 @@ class Shifts(Covariance):
         *,
         padding: str,
         fill: Fill,
-        nodes: Callable[[], Covariance],
+        fourth: Callable[[], Covariance],
+        m4_kind: Kind,
         limit: int = MEMORY,
     ) -> None:
-        self._shape, self._nodes, self.limit = x.shape, nodes, limit
+        self._shape, self._fourth, self.m4_kind, self.limit = x.shape, fourth, m4_kind, limit
 
         # turned round: content moved by k is read at u − k, and a correlation counts upwards
         def turned(hats: Hats) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,7 +151,33 @@ class Shifts(Covariance):
         factor: Tensor = shifted.reshape(b, c * h * w, -1) @ root
         return factor
 
+    @cached_property
+    def frobenius2(self) -> Tensor:
+        """`‖C‖² = tr (G Γ G Γ)`, with the inner products Γ of all shifts. Shape `(B,)`."""
+        if self.fits:
+            return super().frobenius2
+        check_memory("The inner products of all shifts", len(self._z), self.width, self.width, limit=self.limit)
+        (cy, cx), (my, mx) = self._c, self._mass()
+        centre = (cy[:, None] * cx).flatten()
+        product = (torch.kron(my, mx) - centre[:, None] * centre) @ self._gram()
+        return (product * product.mT).sum((1, 2))
+
+    def _gram(self) -> Tensor:
+        """Inner products of the shifts, from sums over windows of the image times itself moved. `(B, K, K)`."""
+        (ky, kx), (b, _, h, w) = (len(c) for c in self._c), self._shape
+        z, gram = self._z, self._z.new_zeros(len(self._z), ky, kx, ky, kx)
+        ones = z.new_ones(max(h, w))
+        for dy in range(ky):
+            for dx in range(1 - kx if dy else 0, kx):
+                left = z[:, :, : z.shape[2] - dy, max(0, -dx) : z.shape[3] - max(0, dx)]
+                right = z[:, :, dy:, max(0, dx) : z.shape[3] - max(0, -dx)]
+                sums = correlate(correlate((left * right).sum(1, keepdim=True), ones[:h], 2), ones[:w], 3)[:, 0]
+                y, x = torch.meshgrid(torch.arange(ky - dy), torch.arange(max(0, -dx), kx - max(0, dx)), indexing="ij")
+                gram[:, y, x, y + dy, x + dx] = sums
+                gram[:, y + dy, x + dx, y, x] = sums
+        return gram.view(b, ky * kx, ky * kx)
+
     @property
     def m4(self) -> Tensor:
         """`E ‖T − μ‖⁴`. Shape `(B,)`."""
-        return self._nodes().m4
+        return self._fourth().m4

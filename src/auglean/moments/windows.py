@@ -88,7 +88,9 @@ class Windows(Covariance):
             stop = min(start + self._step, len(self._weights))
             z = self._canvas(start, stop).flatten(0, 1)  # (k · B, C, …)
             # the windows in the middle see nothing of what is outside the canvas
-            form = Shifts(z, down, across, padding="fill", fill=0.0, nodes=_never, limit=self.limit)
+            form = Shifts(
+                z, down, across, padding="fill", fill=0.0, fourth=_never, m4_kind=self.m4_kind, limit=self.limit
+            )
             yield self._weights[start:stop], form
 
     def _inner(self, flat: Tensor) -> Tensor:

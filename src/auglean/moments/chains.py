@@ -1,0 +1,124 @@
+"""Long compositions: which parts there are, and how finely each must be integrated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from auglean.moments.forms import Stacked
+from auglean.moments.geometric_rules import displacements
+from auglean.moments.laws import Discrete, hats
+from auglean.moments.masks import boxes
+from auglean.moments.planning import Question, rule
+from auglean.moments.rules import Kind
+from auglean.moments.sampling import fourth_by_chance
+from auglean.moments.steps import AlongAxis, Branches, ByNodes, Erased, Fourth, Pile, Sequence, State, Step
+from auglean.moments.tasks import Found, Task, change
+from auglean.policies import Compose, Mixture, Policy, RandomCrop, Shift, Translate
+
+#: Finest level of the parts that are not exact: 64 times the panels of the coarsest.
+_FINEST = 6
+#: Columns that must fit twice.
+_FEWEST = 64
+
+
+def by_chain(task: Task) -> Found | None:
+    """Go through a composition part by part; panels that are not exact are doubled until the error is below `tol`.
+
+    A quarter of `tol` is for the directions that are left out.
+
+    Returns:
+        `None` where a part has no rule of `most` nodes or fewer, or what follows it is not affine; or where the memory
+        is not enough for some dozens of columns.
+    """
+    if 16 * _FEWEST * task.x[0].numel() > task.limit:
+        return None
+    share = 1e-12 if task.exact else task.tol / 4
+    question = task.question()
+    found = _at(task, question, share)
+    if found is None or (task.exact and found.kind == "quadrature"):
+        return None
+    if found.kind != "quadrature":
+        return found
+    finer, level = found, 0
+    while level < _FINEST:
+        level += 1
+        next_one = _at(task, replace(question, level=level), share)
+        if next_one is None:
+            break
+        error = change(finer.form, next_one.form, task.x) + next_one.dropped
+        finer = replace(next_one, error=error)
+        if float(error.max()) < task.tol:
+            break
+    return finer if level else None
+
+
+def _at(task: Task, question: Question, share: float) -> Found | None:
+    pile = Pile(share, task.limit)
+    shared = steps(task.policy, replace(question, image=None)) if task.policy.linear else None
+    forms, dropped = [], []
+    step: Step | None = None
+    for i in range(len(task.x)):
+        x = task.x[i : i + 1]
+        step = shared if shared is not None else steps(task.policy, replace(question, image=x))
+        if step is None:
+            return None
+        empty = State(x[0], x.new_zeros(0, *x.shape[1:]))
+        form, gone = step.last(empty, pile, Fourth(*fourth_by_chance(replace(task, x=x))))
+        forms.append(form)
+        dropped.append(gone)
+    assert step is not None
+    lost = torch.tensor(dropped, dtype=torch.float64, device=task.x.device)
+    return Found(forms[0] if len(forms) == 1 else Stacked(forms), step.kind, lost, step.nodes, lost)
+
+
+def steps(policy: Policy, question: Question) -> Step | None:
+    """Give the steps of a policy that is affine in the image, or of one whose first parts alone are not.
+
+    Returns:
+        `None` where some part has no rule of `question.most` nodes or fewer.
+    """
+    if isinstance(policy, Compose):
+        return _sequence(policy, question)
+    if isinstance(policy, Mixture):
+        kept = [(part, w) for part, w in zip(policy.parts, policy.weights, strict=True) if w > 0]
+        known = [steps(part, question) for part, _ in kept]
+        branches = [step for step in known if step is not None]
+        return Branches(branches, [w for _, w in kept]) if len(branches) == len(known) else None
+    _, height, width = question.shape
+    law = boxes(policy, height, width)
+    if law is not None:
+        return Erased(law, policy.fill)  # type: ignore[arg-type]
+    if isinstance(policy, Translate | Shift | RandomCrop):
+        moved = _moved(policy, height, width)
+        if moved is not None:
+            return moved
+    return _by_nodes(policy, question)
+
+
+def _moved(policy: Translate | Shift | RandomCrop, height: int, width: int) -> Step | None:
+    """Both axes apart; `None` where a move is no mixture of whole shifts."""
+    across, down = displacements(policy, height, width)
+    whole = isinstance(across, Discrete) and isinstance(down, Discrete)
+    padding = policy.outside if isinstance(policy, RandomCrop) else policy.padding
+    if padding == "masked" and not whole:
+        return None
+    kind: Kind = "exact finite" if whole else "exact panels"
+    return Sequence([AlongAxis(hats(law), dim, padding, policy.fill, kind) for dim, law in ((2, down), (3, across))])
+
+
+def _by_nodes(policy: Policy, question: Question) -> Step | None:
+    own = rule(policy, question)
+    return None if own is None or own.weights.shape[1] > 1 else ByNodes(policy, own)
+
+
+def _sequence(policy: Compose, question: Question) -> Step | None:
+    parts = policy.parts
+    bent = max((i + 1 for i, part in enumerate(parts) if not part.linear), default=0)
+    found: list[Step | None] = []
+    if bent:  # no covariance goes through what is not affine: all until there is one part
+        found.append(steps(parts[0], question) if bent == 1 else _by_nodes(Compose(parts[:bent]), question))
+    found += [steps(part, replace(question, image=None)) for part in parts[bent:]]
+    known = [step for step in found if step is not None]
+    return Sequence(known) if len(known) == len(found) else None

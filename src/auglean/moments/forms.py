@@ -1,0 +1,136 @@
+"""Covariances that are put together: from a factor, from the branches of a mixture, from single images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from auglean.moments.covariances import MEMORY, Covariance, check_memory
+from auglean.moments.rules import Kind, worst
+
+
+class Factored(Covariance):
+    """A covariance of which only a factor is known.
+
+    Args:
+        mean: Shape `(B, D)`.
+        factor: F of `C = F Fᵀ`. Shape `(B, D, r)`.
+        m4: Gives `E ‖T − μ‖⁴`, `(B,)`, when it is asked for.
+        m4_kind: How.
+        limit: Bytes of columns.
+    """
+
+    def __init__(
+        self, mean: Tensor, factor: Tensor, *, m4: Callable[[], Tensor], m4_kind: Kind, limit: int = MEMORY
+    ) -> None:
+        self.mean, self._factor, self._m4, self.m4_kind, self.limit = mean, factor, m4, m4_kind, limit
+        self.variance = factor.square().sum(2)
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """Multiply. `(B, D, m)` to `(B, D, m)`."""
+        return self._factor @ (self._factor.mT @ v)
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return self._factor.shape[2]
+
+    def columns(self) -> Tensor:
+        """The factor."""
+        return self._factor
+
+    @cached_property
+    def m4(self) -> Tensor:
+        """`E ‖T − μ‖⁴`. Shape `(B,)`."""
+        return self._m4()
+
+
+class Mixed(Covariance):
+    """The covariance of a mixture: `C = Σ π_i (C_i + (μ_i − μ)(μ_i − μ)ᵀ)`.
+
+    Args:
+        forms: Those of the branches.
+        weights: Their probabilities π.
+        m4: Gives `E ‖T − μ‖⁴`, `(B,)`, when it is asked for: the branches' own are about their own means.
+        m4_kind: How.
+        limit: Bytes of columns.
+    """
+
+    def __init__(
+        self,
+        forms: Sequence[Covariance],
+        weights: Sequence[float],
+        *,
+        m4: Callable[[], Tensor],
+        m4_kind: Kind,
+        limit: int = MEMORY,
+    ) -> None:
+        self._forms, self._weights, self._m4, self.m4_kind, self.limit = forms, weights, m4, m4_kind, limit
+        parts = list(zip(weights, forms, strict=True))
+        self.mean = sum((w * form.mean for w, form in parts), torch.zeros_like(forms[0].mean))
+        steps = [w**0.5 * (form.mean - self.mean) for w, form in parts]
+        self._between = torch.stack(steps, 2)  # (B, D, branches)
+        self.variance = sum((w * form.variance for w, form in parts), self._between.square().sum(2))
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """Multiply. `(B, D, m)` to `(B, D, m)`."""
+        parts = zip(self._weights, self._forms, strict=True)
+        return sum((w * form.matvec(v) for w, form in parts), self._between @ (self._between.mT @ v))
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return len(self._forms) + sum(form.width for form in self._forms)
+
+    def columns(self) -> Tensor:
+        """Those of the branches, and the branches' means, if they fit."""
+        check_memory("The factor of the covariance", self.width, *self.mean.shape, limit=self.limit)
+        parts = [w**0.5 * form.columns() for w, form in zip(self._weights, self._forms, strict=True)]
+        return torch.cat([*parts, self._between], 2)
+
+    @cached_property
+    def m4(self) -> Tensor:
+        """`E ‖T − μ‖⁴`. Shape `(B,)`."""
+        return self._m4()
+
+
+class Stacked(Covariance):
+    """Covariances of single images side by side.
+
+    Args:
+        forms: One for each image.
+    """
+
+    def __init__(self, forms: Sequence[Covariance]) -> None:
+        self._forms, self.limit = forms, forms[0].limit
+        self.mean = torch.cat([form.mean for form in forms])
+        self.variance = torch.cat([form.variance for form in forms])
+        self.m4_kind = worst([form.m4_kind for form in forms])
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """Multiply. `(B, D, m)` to `(B, D, m)`."""
+        return torch.cat([form.matvec(one[None]) for form, one in zip(self._forms, v, strict=True)])
+
+    @property
+    def width(self) -> int:
+        """Columns of the widest."""
+        return max(form.width for form in self._forms)
+
+    def columns(self) -> Tensor:
+        """All columns, with zeros up to the widest."""
+        check_memory("The factor of the covariance", self.width, *self.mean.shape, limit=self.limit)
+        found = [form.columns() for form in self._forms]
+        return torch.cat([torch.nn.functional.pad(part, (0, self.width - part.shape[2])) for part in found])
+
+    @cached_property
+    def frobenius2(self) -> Tensor:
+        """`‖C‖²` in the Frobenius norm. Shape `(B,)`."""
+        return torch.cat([form.frobenius2 for form in self._forms])
+
+    @cached_property
+    def m4(self) -> Tensor:
+        """`E ‖T − μ‖⁴`. Shape `(B,)`."""
+        return torch.cat([form.m4 for form in self._forms])

@@ -1,0 +1,329 @@
+"""The parts of a chain: each makes mean and factor after it from those before, by the law of total covariance.
+
+Where `T = M T′ + c` with M and c independent of T′, whose mean is μ′ and whose covariance is C′ = F′ F′ᵀ,
+
+    μ = E[M μ′ + c],    C = E[M C′ Mᵀ] + Cov(M μ′ + c)
+
+so that a rule of weights w_j makes of the columns of F′ those of F: `√w_j M_j F′` and `√w_j (M_j μ′ + c_j − μ)`. Their
+number is brought down after each part, at a known share of the trace. The mean is that of the rules, and exact where
+they are. Erased boxes, which have no low rank, keep a form of their own where they come last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from auglean.moments.covariances import MEMORY, Covariance
+from auglean.moments.forms import Factored, Mixed
+from auglean.moments.laws import Hats
+from auglean.moments.lowrank import compress, thin
+from auglean.moments.masks import Boxes, Masks
+from auglean.moments.rules import Kind, Rule, worst
+from auglean.moments.shifts import extend
+from auglean.moments.transformed import Transformed
+from auglean.policies import Policy
+from auglean.policies.warping import Fill
+
+#: Columns of a factor, at most, where products alone can find it.
+_WIDEST = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What is known of one image after some parts.
+
+    Attributes:
+        mean: Shape `(C, H, W)`.
+        columns: Factor of the covariance, as images. Shape `(r, C, H, W)`.
+        dropped: Sum of the shares of the trace that were left out after each part.
+    """
+
+    mean: Tensor
+    columns: Tensor
+    dropped: float = 0.0
+
+
+class Step(Protocol):
+    """One part of a chain."""
+
+    @property
+    def kind(self) -> Kind:
+        """How well the part is integrated."""
+
+    @property
+    def nodes(self) -> int:
+        """Nodes or shifts."""
+
+    def __call__(self, state: State, pile: Pile) -> State:
+        """Go on by this part."""
+
+    def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
+        """Go on by this part, behind which nothing comes: the covariance, and all that was dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fourth:
+    """How fourth powers are got, which no factor tells: `E ‖T − μ‖⁴` of one image, and its kind."""
+
+    of: Callable[[], Tensor]
+    kind: Kind
+
+
+_UNASKED = Fourth(lambda: torch.zeros(1), "monte carlo")
+
+
+@dataclass(frozen=True, slots=True)
+class Pile:
+    """How columns are brought down in number.
+
+    Attributes:
+        share: Of the trace that may go, in all parts together.
+        limit: Bytes of columns that wait until then.
+    """
+
+    share: float
+    limit: int = MEMORY
+
+    def settle(self, mean: Tensor, parts: Iterator[Tensor], before: float) -> State:
+        """Compress columns that come in parts `(n, C, H, W)`; half of the share is for those that cannot wait."""
+        waiting: list[Tensor] = []
+        gone = held = 0.0
+        for part in parts:
+            waiting.append(part)
+            held += 8 * part.numel()
+            if held > self.limit / 4:
+                less, lost = self._compress(torch.cat(waiting), self.share / 64)
+                waiting, held, gone = [less], 0.0, gone + lost
+        columns = torch.cat(waiting)
+        total = float(columns.square().sum()) + gone
+        left = max(self.share - (gone / total if total else 0.0), self.share / 2)
+        columns, lost = self._compress(columns, left)
+        return State(mean, columns, before + ((gone + lost) / total if total else 0.0))
+
+    def thin(self, form: Covariance, share: float) -> tuple[Tensor, float]:
+        """Find the factor `(D, r)` of a covariance of one image by products alone, and the variance that it lacks."""
+        (factor,), (gone,) = thin(form, share, min(_WIDEST, self.limit // (16 * form.mean.numel())))
+        return factor, gone
+
+    @staticmethod
+    def _compress(columns: Tensor, share: float) -> tuple[Tensor, float]:
+        small, gone = compress(columns.flatten(1).mT, share)
+        return small.mT.reshape(-1, *columns.shape[1:]), gone
+
+
+class _Step:
+    """What steps share: the last one has a factor."""
+
+    def __call__(self, state: State, pile: Pile) -> State:
+        raise NotImplementedError
+
+    def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
+        """Go on by this part, behind which nothing comes."""
+        found = self(state, pile)
+        factor = found.columns.flatten(1).mT[None]
+        form = Factored(found.mean.reshape(1, -1), factor, m4=fourth.of, m4_kind=fourth.kind, limit=pile.limit)
+        return form, found.dropped
+
+
+@dataclass(frozen=True)
+class ByNodes(_Step):
+    """A part whose rule does not depend on the image; the part is affine in it, unless it is the first."""
+
+    policy: Policy
+    rule: Rule
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of the rule."""
+        return self.rule.kind
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of the rule."""
+        return len(self.rule)
+
+    def __call__(self, state: State, pile: Pile) -> State:
+        """Apply every node to the mean and to every column."""
+        form = self._form(state, pile, _UNASKED)
+
+        def parts() -> Iterator[Tensor]:
+            means = form.between()
+            between = means.columns()[0] if means.fits else pile.thin(means, pile.share / 64)[0]
+            yield between.mT.reshape(-1, *state.mean.shape)
+            for weights, moved in form.parts():
+                yield (weights.sqrt()[..., None, None, None] * moved).flatten(0, 1)
+
+        return pile.settle(form.mean.view_as(state.mean), parts(), state.dropped)
+
+    def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
+        """Keep the nodes beside the factor."""
+        return self._form(state, pile, fourth), state.dropped
+
+    def _form(self, state: State, pile: Pile, fourth: Fourth) -> Transformed:
+        return Transformed(
+            self.policy, self.rule, state.mean, state.columns, m4=fourth.of, m4_kind=fourth.kind, limit=pile.limit
+        )
+
+
+@dataclass(frozen=True)
+class AlongAxis(_Step):
+    """A displacement along one axis, in mass form: each column goes to as many as there are whole shifts."""
+
+    hats: Hats
+    dim: int
+    padding: str
+    fill: Fill
+    kind: Kind
+
+    @property
+    def nodes(self) -> int:
+        """Number of shifts."""
+        return len(self.hats)
+
+    def __call__(self, state: State, pile: Pile) -> State:
+        """Weigh the shifts of the mean and of every column by roots of their mass matrices."""
+        # turned round: content moved by k is read at u − k, and windows count upwards
+        centre, mass = (part.to(state.mean) for part in (self.hats.mean.flip(0), self.hats.mass.flip(0, 1)))
+        ends = (self.hats.first + len(self.hats) - 1, -self.hats.first)
+        around = (ends, (0, 0)) if self.dim == 2 else ((0, 0), ends)
+
+        def shifts(x: Tensor, fill: Fill) -> Tensor:
+            around_it = extend(x, *around, self.padding, fill)
+            windows: Tensor = around_it.unfold(self.dim, len(centre), 1)  # (…, H, W, K)
+            return windows
+
+        moved = shifts(state.mean[None], self.fill)
+        mean = moved @ centre
+
+        def parts() -> Iterator[Tensor]:
+            yield _rows((moved - mean[..., None]) @ _root(mass - centre[:, None] * centre))
+            root = _root(mass)
+            step = max(1, pile.limit // (32 * len(centre) * state.mean.numel()))
+            for some in state.columns.split(step):
+                yield _rows(shifts(some, 0.0) @ root)
+
+        return pile.settle(mean[0], parts(), state.dropped)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """`(n, C, H, W, K)` to `(K n, C, H, W)`."""
+    return x.movedim(4, 0).flatten(0, 1)
+
+
+def _root(matrix: Tensor) -> Tensor:
+    """L of `L Lᵀ`, without columns of rounding."""
+    spectrum, vectors = torch.linalg.eigh(matrix)
+    kept = spectrum > 1e-15 * spectrum[-1]
+    root: Tensor = vectors[:, kept] * spectrum[kept].sqrt()
+    return root
+
+
+@dataclass(frozen=True)
+class Erased(_Step):
+    """A box erased: in a form of its own where it comes last, and otherwise by its strongest directions."""
+
+    law: Boxes
+    fill: Fill
+    kind: Kind = "exact finite"
+
+    @property
+    def nodes(self) -> int:
+        """Number of boxes."""
+        return len(self.law)
+
+    def __call__(self, state: State, pile: Pile) -> State:
+        """Find a factor by products alone."""
+        form = self._form(state, pile, _UNASKED)
+        trace = float(form.variance.sum())
+        factor, gone = pile.thin(form, pile.share)
+        share = gone / trace if trace else 0.0
+        return State(form.mean.view_as(state.mean), factor.mT.reshape(-1, *state.mean.shape), state.dropped + share)
+
+    def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
+        """Keep the law of the box beside the factor."""
+        return self._form(state, pile, fourth), state.dropped
+
+    def _form(self, state: State, pile: Pile, fourth: Fourth) -> Masks:
+        certain = not len(state.columns)
+        return Masks(
+            state.mean[None],
+            self.law,
+            fill=self.fill,
+            factor=state.columns[None],
+            m4=None if certain else fourth.of,
+            m4_kind="exact finite" if certain else fourth.kind,
+            limit=pile.limit,
+        )
+
+
+@dataclass(frozen=True)
+class Sequence(_Step):
+    """Parts one after another."""
+
+    steps: list[Step]
+
+    @property
+    def kind(self) -> Kind:
+        """The least sure of the parts."""
+        return worst([step.kind for step in self.steps])
+
+    @property
+    def nodes(self) -> int:
+        """Of all parts together."""
+        return sum(step.nodes for step in self.steps)
+
+    def __call__(self, state: State, pile: Pile) -> State:
+        """Go through the parts."""
+        for step in self.steps:
+            state = step(state, self._each(pile))
+        return state
+
+    def _each(self, pile: Pile) -> Pile:
+        return replace(pile, share=pile.share / len(self.steps))
+
+    def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
+        """Go through the parts; the last one may have a form of its own."""
+        for step in self.steps[:-1]:
+            state = step(state, self._each(pile))
+        return self.steps[-1].last(state, self._each(pile), fourth)
+
+
+@dataclass(frozen=True)
+class Branches(_Step):
+    """One of several parts: `C = Σ π_i (C_i + (μ_i − μ)(μ_i − μ)ᵀ)`."""
+
+    steps: list[Step]
+    weights: list[float]
+
+    @property
+    def kind(self) -> Kind:
+        """The least sure of the branches."""
+        return worst([step.kind for step in self.steps])
+
+    @property
+    def nodes(self) -> int:
+        """Of all branches together."""
+        return sum(step.nodes for step in self.steps)
+
+    def __call__(self, state: State, pile: Pile) -> State:
+        """Go through every branch, and join them."""
+        found = [step(state, pile) for step in self.steps]
+        mean = sum((w * one.mean for w, one in zip(self.weights, found, strict=True)), torch.zeros_like(state.mean))
+
+        def parts() -> Iterator[Tensor]:
+            for w, one in zip(self.weights, found, strict=True):
+                yield w**0.5 * torch.cat([one.columns, (one.mean - mean)[None]])
+
+        return pile.settle(mean, parts(), max(one.dropped for one in found))
+
+    def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
+        """Keep the forms of the branches."""
+        found = [step.last(state, pile, fourth) for step in self.steps]
+        forms = [form for form, _ in found]
+        joined = Mixed(forms, self.weights, m4=fourth.of, m4_kind=fourth.kind, limit=pile.limit)
+        return joined, max(dropped for _, dropped in found)

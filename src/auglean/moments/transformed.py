@@ -1,0 +1,127 @@
+"""The covariance behind a last part by nodes: `C = E[M F Fᵀ Mᵀ] + Cov(M μ + c)`, without a column of it.
+
+A rule of K nodes makes K (r + 1) columns of r. Products need none: Mᵀ v is what backward differentiation through the
+operator gives, and all that is kept is F.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from auglean.moments.covariances import MEMORY, Covariance, Nodes, check_memory
+from auglean.moments.planning import channelwise
+from auglean.moments.rules import Kind, Rule, apply_each
+from auglean.policies import Policy
+
+
+class Transformed(Covariance):
+    """Moments of one image after a part that is affine in it.
+
+    Args:
+        policy: The part.
+        rule: Its rule, which does not depend on the image.
+        mean: Of the image before. Shape `(C, H, W)`.
+        columns: Factor of its covariance, as images. Shape `(r, C, H, W)`.
+        m4: Gives `E ‖T − μ‖⁴`, `(1,)`, when it is asked for.
+        m4_kind: How.
+        limit: Bytes of columns.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        rule: Rule,
+        mean: Tensor,
+        columns: Tensor,
+        *,
+        m4: Callable[[], Tensor],
+        m4_kind: Kind,
+        limit: int = MEMORY,
+    ) -> None:
+        self._policy, self._rule, self._before, self._m4 = policy, rule, columns, m4
+        self.m4_kind, self.limit = m4_kind, limit
+        self._alike, self._weights = channelwise(policy), rule.weights.to(mean)
+        self._offset = self._shared(torch.zeros_like(mean)[None], 0, len(rule))  # (K, 1, C, H, W)
+        self._means = Nodes(
+            lambda start, stop, _: self._shared(mean[None], start, stop).flatten(2),
+            self._weights,
+            images=1,
+            size=mean.numel(),
+            m4_kind=rule.kind,
+            limit=limit,
+        )
+        self.mean, self.variance = self._means.mean, self._means.variance.clone()
+        for weights, moved in self.parts():
+            self.variance += (weights.sqrt()[..., None] * moved.flatten(2)).square().sum((0, 1))
+
+    def _shared(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """Nodes of the same images. `(n, C, H, W)` to `(k, n, C, H, W)`."""
+        return apply_each(
+            self._policy, self._rule, x.expand(stop - start, *x.shape), start, stop, channelwise=self._alike
+        )
+
+    def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """`M_j F`, a few nodes at a time: weights `(k, 1)`, images `(k, r, C, H, W)`."""
+        for nodes in self._steps(len(self._before)):
+            moved = self._shared(self._before, nodes.start, nodes.stop) - self._offset[nodes]
+            yield self._weights[nodes], moved
+
+    def between(self) -> Nodes:
+        """The covariance of `M μ + c`."""
+        return self._means
+
+    def _steps(self, images: int) -> Iterator[slice]:
+        """A few nodes at a time, which work on so many images each."""
+        if images:
+            step = max(1, min(self.limit // 8, 2**24) // (8 * images * self.mean.shape[1]))
+            for start in range(0, len(self._rule), step):
+                yield slice(start, min(start + step, len(self._rule)))
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """Multiply. `(1, D, m)` alike."""
+        factor, m = self._before.flatten(1), v.shape[2]
+        images = v[0].mT.reshape(m, *self._before.shape[1:])  # (m, C, H, W)
+        total = torch.zeros_like(images)
+        for nodes in self._steps(m if len(factor) else 0):
+            back = self._adjoint(images, nodes).flatten(2)  # (k, m, D)
+            mixed = ((back @ factor.mT) @ factor).view(-1, *images.shape)
+            moved = apply_each(self._policy, self._rule, mixed, nodes.start, nodes.stop, channelwise=self._alike)
+            total += ((moved - self._offset[nodes]) * self._weights[nodes][..., None, None, None]).sum(0)
+        return self._means.matvec(v) + total.flatten(1).mT[None]
+
+    def _adjoint(self, images: Tensor, nodes: slice) -> Tensor:
+        """`M_jᵀ v`. `(m, C, H, W)` to `(k, m, C, H, W)`."""
+        with torch.enable_grad():
+            at = images.new_zeros(nodes.stop - nodes.start, *images.shape, requires_grad=True)
+            y = apply_each(self._policy, self._rule, at, nodes.start, nodes.stop, channelwise=self._alike)
+            return torch.autograd.grad(y, at, images.expand_as(y))[0]
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return len(self._rule) * (1 + len(self._before))
+
+    def columns(self) -> Tensor:
+        """All columns, if they fit."""
+        check_memory("The factor of the covariance", self.width, *self.mean.shape, limit=self.limit)
+        found = [(weights.sqrt()[..., None] * moved.flatten(2)).flatten(0, 1) for weights, moved in self.parts()]
+        return torch.cat([self._means.columns()[0].mT, *found]).mT[None]
+
+    @cached_property
+    def frobenius2(self) -> Tensor:
+        """`‖C‖²` in the Frobenius norm, by products with all unit vectors, a few at a time. Shape `(1,)`."""
+        d, total = self.mean.shape[1], torch.zeros_like(self.mean[:, 0])
+        for start in range(0, d, 256):
+            some = torch.zeros(1, d, min(256, d - start), dtype=torch.float64, device=self.mean.device)
+            some[0, start:].fill_diagonal_(1.0)
+            total += self.matvec(some).square().sum((1, 2))
+        return total
+
+    @cached_property
+    def m4(self) -> Tensor:
+        """`E ‖T − μ‖⁴`. Shape `(1,)`."""
+        return self._m4()
