@@ -224,4 +224,5 @@ def test_refuses(digits, tmp_path):
         Protocol(epochs=0)
     with pytest.raises(InputError, match="lr"):
         Protocol(rates=(-1.0,))
-    assert read_sets(tiny, train) == [tiny]
+    assert read_sets(tiny, train) == {"class-mean": [tiny]}
+    assert read_sets({"a": tiny, "b": [tiny, tiny]}, train) == {"a": [tiny], "b": [tiny, tiny]}

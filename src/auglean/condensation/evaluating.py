@@ -32,7 +32,8 @@ ARCHITECTURES = ("convnet", "convnet-batch", "resnet18", "mlp", "lenet")
 HELD_OUT = 1000
 _JUDGED_AT_ONCE = 64
 
-Given = SyntheticSet | str | Path | Sequence[SyntheticSet | str | Path]
+One = SyntheticSet | str | Path
+Given = One | Sequence[One] | Mapping[str, One | Sequence[One]]
 Row = Mapping[str, Any]
 
 
@@ -142,7 +143,6 @@ def evaluate(
     train: Any,
     test: Any,
     *,
-    name: str | None = None,
     validation: Any = None,
     networks: str | Sequence[str] = "convnet",
     baselines: Sequence[str] = ("random", "herding", "k-means"),
@@ -162,10 +162,10 @@ def evaluate(
     used once for each network.
 
     Args:
-        synthetic: The set, or sets that were made with different seeds; files of them will do.
+        synthetic: The set, or sets that were made with different seeds; files of them will do. The row is called by the
+            method that made them; of several methods, give a mapping from the names of rows to their sets.
         train: The real images: an `ImageSet` or anything that `auglean.load` takes.
         test: Test images, as of `train`.
-        name: What the row is called; by default the method that made the images.
         validation: Held-out real images; by default a tenth of `train` is cut for them. If the synthetic images were
             made of all of `train`, they have seen that tenth; give images that they have not.
         networks: Names for `auglean.networks.create`, such as `ARCHITECTURES`; the first is that of the headline.
@@ -201,14 +201,16 @@ def evaluate(
         named_networks.check(model, channels=real.channels, classes=real.classes, size=real.size)
     policy = DM().policy(real) if policy is None else as_given(policy)
     assert policy is not None
-    per_class = int(given[0].counts.max())
-    ours = name or str(given[0].how.get("method", "synthetic")).lower()
-    count = sets or max(3, len(given))
+    per_class = max(int(one.counts.max()) for ones in given.values() for one in ones)
+    count = sets or max(3, *map(len, given.values()))
     contestants: dict[str, Sequence[SyntheticSet | ImageSet]] = {
-        other: [baseline(other, real, per_class, seed=derive(seed, "set", i), device=device) for i in range(count)]
+        other: [
+            baseline(other, real, per_class, seed=derive(seed, "set", i), device=device)
+            for i in range(1 if other == "class-mean" else count)  # nothing is drawn for that one
+        ]
         for other in distinct(baselines, per_class)
     }
-    contestants[ours] = given
+    contestants.update(given)
     protocol = protocol or Protocol()
     if protocol.whole_steps is not None:
         contestants["whole"] = [real]
@@ -217,7 +219,7 @@ def evaluate(
     )
     rows = tuple(row for network in names for augmented in (False, True) for row in run.rows(network, augmented))
     config = {
-        "synthetic": ours,
+        "synthetic": list(given),
         "per_class": per_class,
         "networks": names,
         "sets": {other: len(images) for other, images in contestants.items()},
@@ -228,15 +230,17 @@ def evaluate(
         "test": len(test),
         "seed": seed,
     }
-    return Evaluation(rows, tuple(_scores(rows, ours, network) for network in names), config)
+    return Evaluation(rows, tuple(_scores(rows, ours, network) for network in names for ours in given), config)
 
 
-def read_sets(synthetic: Given, real: ImageSet) -> list[SyntheticSet]:
-    """Read synthetic sets, and make sure that they are of the classes and the shape of real images.
+def read_sets(synthetic: Given, real: ImageSet) -> dict[str, list[SyntheticSet]]:
+    """Read synthetic sets under their names, and make sure that they are of the classes and the shape of real images.
 
     Raises:
         InputError: If not.
     """
+    if isinstance(synthetic, Mapping):
+        return {name: one for name, given in synthetic.items() for one in read_sets(given, real).values()}
     several = [synthetic] if isinstance(synthetic, SyntheticSet | str | Path) else list(synthetic)
     if not several:
         raise InputError("No synthetic set was given; give at least one, or the file of one.")
@@ -249,7 +253,7 @@ def read_sets(synthetic: Given, real: ImageSet) -> list[SyntheticSet]:
                 f"{real.name} of {'×'.join(map(str, real.images.shape[1:]))} and {_few(real)}; give the set that was "
                 "made of these data."
             )
-    return found
+    return {str(found[0].how.get("method", "synthetic")).lower(): found}
 
 
 def _few(images: SyntheticSet | ImageSet) -> str:
