@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compare": commands.compare,
+    "condense": commands.condense,
     "fit": commands.fit,
     "select": commands.select,
     "quantify": commands.quantify,

@@ -19,6 +19,11 @@ def write_text(path: str | Path, text: str) -> None:
     _replace(Path(path), text.encode())
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a binary file atomically, making its folders."""
+    _replace(Path(path), content)
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write JSON atomically. Not-a-number has no place in JSON, so it raises ValueError."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

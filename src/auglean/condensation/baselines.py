@@ -11,7 +11,7 @@ from torch import Tensor
 from auglean.condensation.starting import starting_images
 from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import ImageSet
-from auglean.errors import unknown
+from auglean.errors import InputError, unknown
 from auglean.randomness import derive
 from auglean.selection import Herding, select
 from auglean.signals import collect
@@ -53,8 +53,7 @@ def baseline(
     method  k-means
     seed    0
     """
-    if name not in BASELINES:
-        raise unknown("baseline", name, BASELINES)
+    check_baseline(name, data, per_class)
     start = time.perf_counter()
     if name == "herding":
         images = _herding(data, per_class, seed, device)
@@ -66,8 +65,20 @@ def baseline(
     return SyntheticSet(images.flatten(0, 1), labels, data.class_names, *data.mean_std(), how=how)
 
 
+def check_baseline(name: str, data: ImageSet, per_class: int) -> None:
+    """Raise what `baseline` would raise."""
+    if name not in BASELINES:
+        raise unknown("baseline", name, BASELINES)
+    least = int(data.counts.min())
+    if per_class < 1 or (per_class > least and name != "class-mean"):
+        rare = data.class_names[int(data.counts.argmin())]
+        raise InputError(
+            f"per_class is {per_class} but the baseline {name!r} finds {least} images of class {rare!r}; "
+            f"give 1 to {least}, or no other baseline than class-mean."
+        )
+
+
 def _herding(data: ImageSet, per_class: int, seed: int, device: torch.device | str | None) -> Tensor:
-    starting_images(data, per_class, "real", seed=seed)  # raises where there are too few
     options: dict[str, Any] = {"steps": HERDING_STEPS, "eval_every": HERDING_STEPS, "device": device}
     signals = collect(fit("cnn", data, seed=derive(seed, "herding"), **options).model, data)
     herd = Herding(allocation="equal")

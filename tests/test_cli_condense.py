@@ -1,0 +1,188 @@
+"""`auglean condense`: what it prints and keeps, how it resumes, and that bad input leaves nothing behind."""
+
+import inspect
+import json
+import os
+import signal
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from auglean import cli, commands
+from auglean.condensation import SyntheticSet
+from auglean.data import ImageSet
+from auglean.reports.condensation import nearest
+from auglean.studies.condensing import answer
+
+QUICK = ["--network", "convnet-w4-d1", "--per-class", 2, "--steps", 6, "--pool", 2, "--real-batch", 8, "--repeats", 2]
+QUICK += ["--looks", 3, "--epochs", 4, "--epochs-augmented", 5, "--whole-steps", 6, "--baselines", "random,k-means"]
+
+
+@pytest.fixture
+def condense(capsys, tmp_path, monkeypatch):
+    """Run the command; give exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        capsys.readouterr()
+        try:
+            code = cli.main(["condense", *(str(word) for word in words)])
+        except SystemExit as stop:  # --help
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_it_prints_a_table_and_keeps_a_folder(condense, tmp_path):
+    code, out, err = condense(*QUICK, "--sets", 2, "--networks", "mlp,convnet-w4-d1", "--out", "run")
+    assert code == 0, err
+    assert "digits: 2 per class by DM" in out
+    assert "Trained with" in out
+    assert err.splitlines()[-1] == "Report: run/report.html"
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names >= {"config.yaml", "synthetic.safetensors", "synthetic.png", "result.json", "report.html", "sets"}
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert {"command", "version", "config", "environment", "data", "rows", "scores", "course"} <= result.keys()
+    assert (result["command"], result["config"]["method"], result["config"]["real_batch"]) == ("condense", "dm", 8)
+    assert [row["step"] for row in result["course"]] == [0, 1, 3, 6]
+    row = next(row for row in result["rows"] if row["name"] == "dm" and row["augmented"])
+    assert (row["network"], row["images"], len(row["accuracy"]["values"]), row["steps"]) == ("mlp", 20, 2, 5)
+    tiny = SyntheticSet.load(tmp_path / "run" / "synthetic.safetensors")
+    assert (tiny.counts.tolist(), tiny.how["steps"]) == ([2] * 10, 6)
+    # the images after the last step are those that are judged
+    last = SyntheticSet.load(tmp_path / "run" / "looks" / "step000006.safetensors")
+    assert torch.equal(last.images, tiny.images)
+    with Image.open(tmp_path / "run" / "synthetic.png") as picture:
+        assert picture.size == (10 * 34, 2 * 34)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count('class="spoken"') == 2
+    assert page.count("nearest training image") == 20
+    assert "http" not in page.replace("http://www.w3.org", "")
+    before = files(tmp_path / "run")
+    code, out, err = condense(*QUICK, "--out", "run")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert before == files(tmp_path / "run")
+
+
+def test_json_and_a_stored_configuration(condense, tmp_path):
+    words = ["--method", "dsa", "--init", "k-means", "--rates", "0.001,0.01", "--whole-steps", "null"]
+    code, out, err = condense(*QUICK, *words, "--json", "--out", "one")
+    assert (code, out.count("\n")) == (0, 1), err
+    one = json.loads(out)
+    assert one == json.loads((tmp_path / "one" / "result.json").read_text())
+    assert yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())["rates"] == [0.001, 0.01]
+    assert "whole" not in {row["name"] for row in one["rows"]}
+    code, out, _ = condense("--config", "one/config.yaml", "--json", "--out", "two")
+    two = json.loads(out)
+    strip = lambda rows: [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]  # noqa: E731
+    assert code == 0
+    assert strip(one["rows"]) == strip(two["rows"])
+    assert (one["config"], one["scores"]) == (two["config"], two["scores"])
+    files = [tmp_path / name / "synthetic.safetensors" for name in ("one", "two")]
+    assert torch.equal(*(SyntheticSet.load(file).images for file in files))
+
+
+@pytest.mark.parametrize("place", ["condense/seed0", "course/step3", "convnet-w4-d1/plain/k-means"])
+def test_interrupted_runs_resume(condense, tmp_path, monkeypatch, place):
+    from auglean.studies import Narrator
+
+    code, out, _ = condense(*QUICK, "--json", "--out", "whole")
+    assert code == 0
+    whole, job = json.loads(out), Narrator.job
+
+    def stopping(self, name):
+        if name == place:
+            os.kill(os.getpid(), signal.SIGINT)
+        return job(self, name)
+
+    monkeypatch.setattr(Narrator, "job", stopping)
+    code, out, err = condense(*QUICK, "--json", "--out", "cut")
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1].endswith("go on with: auglean condense --resume --out cut")
+    assert SyntheticSet.load(tmp_path / "cut" / "synthetic.safetensors").counts.tolist() == [2] * 10
+    assert not (tmp_path / "cut" / "result.json").exists()
+    monkeypatch.setattr(Narrator, "job", job)
+    code, out, _ = condense("--resume", "--json", "--out", "cut")
+    assert code == 0
+    again = json.loads(out)
+    for one, other in zip(whole["rows"], again["rows"], strict=True):
+        assert one["accuracy"] == other["accuracy"]
+    assert [row["accuracy"] for row in whole["course"]] == [row["accuracy"] for row in again["course"]]
+
+
+def test_nearest_real_images_are_the_nearest():
+    g = torch.Generator().manual_seed(0)
+    real = ImageSet(torch.randint(0, 256, (40, 1, 8, 8), generator=g, dtype=torch.uint8), torch.arange(40) % 2)
+    images = real.images[[6, 9]].float() / 255 + 0.001
+    tiny = SyntheticSet(images, torch.tensor([0, 1]), real.class_names, (0.5,), (0.5,))
+    found = nearest(tiny, real)
+    assert [pair.number for row in found.values() for pair in row] == [6, 9]
+    assert found["1"][0].distance == pytest.approx(0.001, rel=1e-3)
+
+
+def test_answer_says_when_it_did_not_pay():
+    def row(name, augmented, mean):
+        return {"name": name, "augmented": augmented, "network": "mlp", "accuracy": {"mean": mean}}
+
+    rows = [row(name, way, mean + 0.1 * way) for way in (False, True)
+            for name, mean in (("random", 0.5), ("k-means", 0.7), ("dm", 0.6), ("whole", 0.8))]  # fmt: skip
+    config = {"method": "dm", "per_class": 1, "networks": ["mlp"]}
+    data = {"train": 1000, "name": "digits"}
+    told = answer({"config": config, "rows": rows, "scores": [{"own": True}], "data": data})
+    assert "made by DM, mlp is right on 70.0%" in told
+    assert "all 1,000 images train it to 90.0%" in told
+    assert "k-means, was ahead by 10.0 points" in told
+    assert "worth +10.0 points to random images; images made by DM add +10.0" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--per-class", 0], "per_class is 0; give 1 image or more"),
+        (["--per-class", 5000], "give fewer"),
+        (["--per-class", 5000, "--init", "noise"], "the baseline 'random' finds"),
+        (["--network", "convnet-d9"], "use a depth of at most 3"),
+        (["--networks", "mlp,convnet-d9"], "use a depth of at most 3"),
+        (["--network", "convnets"], "did you mean 'convnet'"),
+        (["--method", "mtt"], "--method is mtt"),
+        (["--baselines", "randon"], "did you mean 'random'"),
+        (["--steps", 0], "steps is 0"),
+        (["--sets", 0], "0 sets"),
+        (["--epochs", 0], "0 epochs"),
+        (["--lr", 0], "lr of DM is 0"),
+        (["--pool", 0], "pool of DM is 0"),
+        (["--rates", "0"], "lr is 0"),
+        (["--device", "nowhere"], "device 'nowhere'"),
+        (["--data", "no-such/folder/x"], "no-such"),
+        (["--data", "one-class"], "1 class"),
+        (["--resume"], "without a folder"),
+        (["--resume", "--out", "none"], "no run to resume"),
+    ],
+)
+def test_bad_input_gets_one_sentence(condense, tmp_path, words, said):
+    folder = tmp_path / "one-class" / "a"
+    folder.mkdir(parents=True)
+    for i in range(20):
+        Image.new("L", (8, 8), i).save(folder / f"{i}.png")
+    before = files(tmp_path)
+    code, out, err = condense(*QUICK, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("auglean: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert files(tmp_path) == before
+
+
+def test_every_option_is_explained(condense):
+    code, out, _ = condense("--help")
+    assert code == 0
+    for name in inspect.signature(commands.condense).parameters:
+        assert f"--{name.replace('_', '-')}" in out
