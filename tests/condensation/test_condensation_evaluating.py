@@ -69,7 +69,7 @@ def test_baselines_are_what_they_say(digits):
         assert torch.allclose(centres[k], mine[near == k].mean(0), atol=0.05)
     with pytest.raises(InputError, match="did you mean 'herding'"):
         baseline("herdin", train, 1)
-    with pytest.raises(InputError, match=r"finds 8\d images of class"):
+    with pytest.raises(InputError, match="images of class '7'"):
         baseline("herding", train, 500)
 
 

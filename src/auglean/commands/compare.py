@@ -15,6 +15,7 @@ def compare(
     network: str = "cnn",
     selectors: list[str] = ["max-loss", "coreset"],  # noqa: B006 (only read)
     budgets: list[int | float] = [0.1],  # noqa: B006
+    condensed: list[str] = [],  # noqa: B006
     role: list[str] = ["full+subset"],  # noqa: B006
     weights: Literal["sampled", "raw", "mean1", "none", "neyman"] = "sampled",
     steps: int = 600,
@@ -54,6 +55,8 @@ def compare(
             herding, k-center, gradient-matching, gradient-matching-per-batch, coreset, coreset-last-layer, k-dpp,
             k-dpp-influence, k-dpp-loss, k-dpp-greedy, support-vectors, variance, variance-proportional.
         budgets: Comma-separated: fractions of the training images (0.1,0.3) or counts (100,300).
+        condensed: Comma-separated files of condensed images, as of `auglean condense` of the same training images:
+            arms that are trained on these alone, at equal steps.
         role: Comma-separated: full+subset (all originals and copies of the chosen), subset+subset (the chosen and
             their copies), random+subset (random originals and copies of the chosen), subset (the chosen, weak only).
         weights: How the weights of a choice enter: sampled (copies in proportion), raw, mean1, none, or
@@ -89,6 +92,7 @@ def compare(
             network=network,
             selectors=selectors,
             budgets=budgets,
+            condensed=condensed,
             role=role,
             weights=weights,
             steps=steps,

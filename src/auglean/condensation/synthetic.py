@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,6 +118,22 @@ class SyntheticSet(Dataset[tuple[Tensor, int]]):
     def counts(self) -> Tensor:
         """Images per class. Shape `(K,)`, int64."""
         return torch.bincount(self.labels, minlength=self.classes)
+
+    def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Give `mean` and `std`, those of the real images, as an `ImageSet` does its own."""
+        return self.mean, self.std
+
+    def require_every_class(self) -> None:
+        """Raise `InputError` if there are no images of some class."""
+        self.rounded().require_every_class()
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any pixel, label or class name (SHA-256, shortened)."""
+        digest = hashlib.sha256(json.dumps([list(self.images.shape), self.class_names]).encode())
+        for tensor in (self.images, self.labels):
+            digest.update(tensor.contiguous().cpu().numpy().data)
+        return digest.hexdigest()[:16]
 
     def rounded(self) -> ImageSet:
         """Give the images as 8-bit levels, what lies outside black and white cut off: to look at, or for `auglean.fit`.

@@ -41,7 +41,7 @@ def load(
             - a folder of such files whose names begin with train, validation or test;
             - a folder with one folder of images per class, or with train/ and test/ folders of such;
             - a `.safetensors` file written by `ImageSet.save`;
-            - an `ImageSet`, given back as it is;
+            - an `ImageSet` or `SyntheticSet`, given back as it is;
             - any map-style torch `Dataset` of (image, label) whose images are tensors `(c, h, w)`, arrays
               `(h, w, c)` or PIL images;
             - `"torchvision:CIFAR10"`, or the name of a data set on the Hugging Face hub (extra `data`).
@@ -59,6 +59,9 @@ def load(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
+    if size is None and hasattr(source, "batch") and hasattr(source, "fingerprint"):
+        ready: ImageSet = source  # or what has its face, such as condensed images, whose pixels are no 8-bit levels
+        return ready
     if not isinstance(source, str | Path):
         split = "all"  # what is in memory is taken whole
     return read(open_source(source), split, size=size, skip_corrupt=skip_corrupt, max_pixels=max_pixels)

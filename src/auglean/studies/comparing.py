@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from auglean import networks
+from auglean.condensation import SyntheticSet
+from auglean.condensation.evaluating import read_sets, seconds_of
 from auglean.data import ImageSet, Splits, load, split
 from auglean.data.splitting import part
 from auglean.errors import InputError, unknown
@@ -131,6 +133,7 @@ def compare(
     network: Network = "cnn",
     selectors: str | Sequence[str | Selector] = (MaxLoss(), Coreset()),
     budgets: Sequence[float | int] = (0.1,),
+    condensed: Sequence[SyntheticSet | str | Path] = (),
     role: str | Sequence[str] = "full+subset",
     weights: WeightMode = "sampled",
     steps: int = 600,
@@ -163,6 +166,9 @@ def compare(
         network: A name, a module (copied for each run, with its weights), or a function that makes one.
         selectors: Selectors or their names.
         budgets: Fractions (float) or counts (int) of examples to augment.
+        condensed: Sets that `auglean.condense` made of the training images, or files of them. Each is an arm that is
+            trained on these images and copies of them alone, beside as many random real ones; what it took to make
+            them is charged to it.
         role: One or more of the roles of `AugmentSampler`.
         weights: See `auglean.selection.effective_weights`.
         steps: Optimiser steps of every run.
@@ -205,7 +211,8 @@ def compare(
     roles = [role] if isinstance(role, str) else list(role)
     for budget in budgets:
         count(budget, len(sets.train))
-    arms = arms_of(parse_selectors(selectors), budgets, [_role(name) for name in roles])
+    tiny = _condensed(condensed, sets.train)
+    arms = arms_of(parse_selectors(selectors), budgets, [_role(name) for name in roles], tiny)
     recipe = recipe or Recipe()
     study = _Study(
         sets=sets,
@@ -233,6 +240,7 @@ def compare(
         "network": network if isinstance(network, str) else getattr(network, "__name__", type(network).__name__),
         "selectors": list(dict.fromkeys(arm.name for arm in arms if arm.selector)),
         "budgets": list(budgets),
+        "condensed": [given.fingerprint if isinstance(given, SyntheticSet) else str(given) for given in condensed],
         "role": roles,
         "seeds": seeds,
         "seed": seed,
@@ -284,6 +292,16 @@ def _splits(data: Any, test: Any, validation: Any, seed: int) -> Splits:
     return sets
 
 
+def _condensed(given: Sequence[SyntheticSet | str | Path], train: ImageSet) -> dict[str, SyntheticSet]:
+    """Read condensed sets under the names of their methods, numbered where a name comes again."""
+    found: dict[str, SyntheticSet] = {}
+    for one in given:
+        for name, (images,) in read_sets(one, train).items():
+            number = sum(other.split("-")[0] == name for other in found)
+            found[f"{name}-{number + 1}" if number else name] = images
+    return found
+
+
 def _role(name: str) -> Role:
     if name not in ROLES:
         raise unknown("role", name, ROLES)
@@ -313,8 +331,8 @@ class _Study:
             AugmentSampler(
                 train,
                 selector=arm.selector,
-                budget=arm.budget,
-                role=_role(arm.role) if arm.role else "full+subset",
+                budget=arm.budget if arm.selector else None,
+                role=_role(arm.role) if arm.selector else "full+subset",
                 policy=self.strong,
                 **{name: self.options[name] for name in PLANNING},
             )
@@ -365,12 +383,12 @@ class _Study:
         with self.narrator.job(job):
             result = fit(
                 self._model(seed),
-                self.sets.train,
+                self.sets.train if arm.images is None else arm.images,
                 policy="none" if arm.name == "weak" else self.strong,
                 weak=self.weak,
                 selector=arm.selector,
-                budget=arm.budget,
-                role=_role(arm.role) if arm.role else "full+subset",
+                budget=arm.budget if arm.selector else None,
+                role=_role(arm.role) if arm.selector else "full+subset",
                 seed=seed,
                 recipe=self.recipe,
                 validation=self.curve,
@@ -387,7 +405,7 @@ class _Study:
                 ),
                 **self.options,
             )
-            outcome = self._outcome(result)
+            outcome = self._outcome(result) if arm.images is None else _charged(self._outcome(result), arm.images)
             if folder is not None:
                 if arm.selector is not None and arm.selector.needs_signals and seed == self.first_seed:
                     self._keep_signals(folder, job, result)
@@ -424,3 +442,14 @@ class _Study:
             times[json.loads(path.read_text())["indices"]] += 1
         loss = collect(result.model, self.sets.train).loss
         write_tensors(folder.selections(job) / "final.safetensors", {"times_chosen": times, "loss": loss}, {})
+
+
+def _charged(outcome: dict[str, Any], images: SyntheticSet) -> dict[str, Any]:
+    """Charge a run on condensed images with the seconds that it took to make them, as what choosing costs."""
+    cost, seconds = seconds_of(images), outcome["seconds"]
+    return {
+        **outcome,
+        "count": len(images),
+        "seconds": {**seconds, "select": seconds["select"] + cost, "total": seconds["total"] + cost},
+        "history": [{**row, "seconds": row["seconds"] + cost} for row in outcome["history"]],
+    }

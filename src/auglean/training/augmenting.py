@@ -150,7 +150,9 @@ class AugmentSubset(Dataset[tuple[Tensor, int, Tensor]]):
         copies = plan.copy.nonzero().squeeze(1)  # found where the plan is, so that a GPU need not stop for it
         images, labels = self.data.batch(plan.ids)
         device = images.device if device is None else device
-        x, labels, plan = images.to(device).float().div_(255), labels.to(device), plan.to(device)
+        x, labels, plan = images.to(device).float(), labels.to(device), plan.to(device)
+        if not images.is_floating_point():
+            x.div_(255)
         if not isinstance(self.weak, Identity):
             keys = Keys(plan.ids, seed=self.seed, epoch=plan.epoch, stream=2 * plan.copy)
             x = self.weak(x, generator=keys)
