@@ -46,9 +46,9 @@ TARGETS = {  # processor seconds, accuracy aimed at
     "cifar10-dm": [(110, 0.42)],
 }
 RUNS: dict[str, dict[str, Any]] = {
-    "mnist-dm": {"per_class": 1, "method": DM(pool=40, real_batch=256), "steps": 600, "at": [240, 600]},
-    "mnist-dsa": {"per_class": 1, "method": DSA(), "steps": 300, "at": [100, 300]},
-    "cifar10-dm": {"per_class": 10, "method": DM(pool=60), "steps": 400, "at": [200, 400]},
+    "mnist-dm": {"per_class": 1, "method": DM(pool=40), "steps": 1200, "at": [240, 1200]},
+    "mnist-dsa": {"per_class": 1, "method": DSA(), "steps": 300, "at": [300]},
+    "cifar10-dm": {"per_class": 10, "method": DM(pool=60), "steps": 400, "at": [400]},
 }
 
 
@@ -261,7 +261,7 @@ def condensed(part: str, folder: Path, options: argparse.Namespace) -> dict[str,
     hooks = Hooks(snapshot=look, at=frozenset(run.pop("at")))
     last = al.condense(data, seed=options.seed, precision=options.precision, hooks=hooks, **run)
     others = {}
-    for name in ("random", "k-means"):
+    for name in options.beside.split(",") if options.beside else []:
         others[name] = accuracy(baseline(name, data, run["per_class"], seed=0), test, data, options.networks)
         print(f"{part}: {name} {100 * others[name]['accuracy']:.1f} %", flush=True)
     return {"rows": rows, "beside": others, "how": dict(last.how), "targets": TARGETS[part]}
@@ -274,6 +274,7 @@ def main() -> None:
     parser.add_argument("--parts", default="ratios,mnist-dm,mnist-dsa,cifar10-dm")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--networks", type=int, default=3, help="trained for each accuracy")
+    parser.add_argument("--beside", default="random,k-means", help="baselines under the same protocol")
     parser.add_argument("--test", type=int, default=5000, help="test images")
     parser.add_argument("--precision", default="bfloat16", help="of the real side of the accuracies")
     parser.add_argument("--seed", type=int, default=0)

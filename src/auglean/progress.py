@@ -55,6 +55,12 @@ def track(items: Iterable[T], description: str, *, total: int | None = None, del
             bar.stop()
 
 
+def note(text: str) -> None:
+    """Print a line on stderr if that is a terminal."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        console().print(text, highlight=False)
+
+
 def _bar() -> Progress:
     from rich.errors import LiveError
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -184,6 +184,32 @@ def test_a_pool_that_does_not_fit_is_refused(digits, monkeypatch):
         run(digits)
 
 
+# ---- precision and devices
+
+
+def test_bfloat16_says_how_close_it_is(digits):
+    tiny = run(digits, precision="bfloat16")
+    assert tiny.how["precision"] == "bfloat16"
+    assert 0.99 < tiny.how["cosine"] < 1
+    assert "cosine" not in run(digits).how
+    assert run(digits).how["precision"] == "float32"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("schedule", ["pooled", "paper"])
+def test_gpu_equals_cpu(digits, method, schedule):
+    options = {"schedule": schedule, "steps": 3}
+    here, there = run(digits, method, **options), run(digits, method, device="cuda", precision="float32", **options)
+    moved = (here.images - starting_images(digits, 2).flatten(0, 1)).norm()
+    assert there.images.device.type == "cpu"
+    assert (there.images - here.images).norm() < 0.05 * moved
+    mixed = run(digits, method, device="cuda", **options)
+    assert mixed.how["precision"] == "bfloat16"
+    assert mixed.how["cosine"] > 0.99
+
+
 # ---- data of every kind
 
 

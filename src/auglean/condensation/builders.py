@@ -6,20 +6,21 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from auglean import networks
+from auglean.condensation.learning import epochs_to_steps, learn
 from auglean.condensation.matching import Network
+from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import ImageSet
 from auglean.networks.probing import find_head, undisturbed
-from auglean.policies import Policy, Siamese
-from auglean.randomness import Randomness, derive, generator, isolated
+from auglean.policies import Policy
+from auglean.randomness import derive, generator, isolated
+from auglean.training import Recipe
 
 #: Makes a network from a seed, or the name of one of `auglean.networks`.
 Factory = str | Callable[[int], nn.Module]
 
 _STATISTICS_IMAGES = 16  # of each class, from which the statistics of batch norms are taken, as published
-_PRETRAIN_BATCH, _PRETRAIN_MOMENTUM = 64, 0.9
 
 
 class Builder:
@@ -36,7 +37,8 @@ class Builder:
     def __init__(self, factory: Factory, data: ImageSet, policy: Policy | None, *, seed: int, lr: float = 0.01) -> None:
         self.factory, self.data, self.policy, self.seed, self.lr = factory, data, policy, seed, lr
         self.device = data.images.device
-        self._mean_std = data.mean_std()
+        self.mean_std = data.mean_std()
+        self._members: tuple[Tensor, ...] = data.labels.argsort(stable=True).split(data.counts.tolist())
         self._head: tuple[str, int] | None = None  # the same in every network that the factory makes
 
     def build(self, *path: int | str, pretrain: int = 0) -> Network:
@@ -48,13 +50,13 @@ class Builder:
         module = self._make(derive(self.seed, "network", *path)).to(self.device)
         network = self._with_head(module)
         if pretrain:
-            self._pretrain(network, pretrain, path)
+            self._pretrain(network, pretrain, *path)
         self.hold_statistics(network, *path)
         return network
 
     def _make(self, seed: int) -> nn.Module:
         if isinstance(self.factory, str):
-            mean, std = self._mean_std
+            mean, std = self.mean_std
             data = self.data
             return networks.create(
                 self.factory,
@@ -105,40 +107,22 @@ class Builder:
 
     def members(self, label: int, count: int, *path: int | str) -> Tensor:
         """Draw the numbers of `count` distinct real images of a class, or all where there are fewer."""
-        if not hasattr(self, "_members"):
-            self._members = [(self.data.labels == k).nonzero().flatten() for k in range(self.data.classes)]
         mine = self._members[label]
         order = torch.randperm(len(mine), generator=generator(self.seed, *path, label))
         return mine[order[:count].to(mine.device)]
 
     def train(self, network: Network, images: Tensor, labels: Tensor, epochs: int, *path: int | str) -> None:
-        """Train a network on synthetic images, in place, by plain SGD on batches of 256 as published."""
-        optimizer = torch.optim.SGD(network.module.parameters(), lr=self.lr)
-        g = generator(self.seed, "train", *path)
-        with isolated(derive(self.seed, "layers", *path)):
-            network.module.train()
-            for _ in range(epochs):
-                for batch in torch.randperm(len(images), generator=g).split(256):
-                    self._descend(network, optimizer, images[batch], labels[batch], g)
-        network.module.eval()
+        """Train a network on synthetic pixels, in place, by plain SGD as published."""
+        recipe = Recipe(batch_size=256, lr=self.lr, momentum=0.0, weight_decay=0.0, schedule="constant", warmup=0.0)
+        few = SyntheticSet(images, labels, self.data.class_names, *self.mean_std)
+        self._learn(network, few, epochs_to_steps(epochs, len(few), recipe), recipe, "train", *path)
 
-    def _pretrain(self, network: Network, steps: int, path: tuple[int | str, ...]) -> None:
-        optimizer = torch.optim.SGD(network.module.parameters(), lr=self.lr, momentum=_PRETRAIN_MOMENTUM)
-        g = generator(self.seed, "pretrain", *path)
-        with isolated(derive(self.seed, "layers", *path)):
-            network.module.train()
-            for _ in range(steps):
-                images, labels = self.data.batch(torch.randint(len(self.data), (_PRETRAIN_BATCH,), generator=g))
-                self._descend(network, optimizer, images.float() / 255, labels, g)
-        network.module.eval()
+    def _pretrain(self, network: Network, steps: int, *path: int | str) -> None:
+        recipe = Recipe(batch_size=64, lr=self.lr, momentum=0.9, weight_decay=0.0, schedule="constant", warmup=0.0)
+        self._learn(network, self.data, steps, recipe, "pretrain", *path)
 
-    def _descend(
-        self, network: Network, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, g: Randomness
+    def _learn(
+        self, network: Network, data: SyntheticSet | ImageSet, steps: int, recipe: Recipe, *path: int | str
     ) -> None:
-        if isinstance(self.policy, Siamese):
-            images = self.policy.apply(images, self.policy.draw_batch(len(images), generator=g))
-        elif self.policy is not None:
-            images = self.policy(images, generator=g)
-        optimizer.zero_grad()
-        functional.cross_entropy(network.module(images), labels).backward()
-        optimizer.step()
+        learn(network.module, data, steps=steps, recipe=recipe, policy=self.policy, seed=derive(self.seed, *path))
+        network.module.zero_grad(set_to_none=True)

@@ -22,7 +22,7 @@ from auglean.data import load
 from auglean.errors import InputError, unknown
 from auglean.files import read_tensors, write_tensors
 from auglean.processes import is_first
-from auglean.progress import track
+from auglean.progress import note, track
 from auglean.training.fitting import Interrupted, check_options
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -72,7 +72,7 @@ def condense(
     schedule: Schedule = "pooled",
     network: Factory = "convnet",
     precision: Precision = "auto",
-    micro_batch: int = 16,
+    micro_batch: int | None = None,
     device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -103,7 +103,7 @@ def condense(
             [0, 1] and ends in an `nn.Linear`.
         precision: Of the real side: `"float32"`, `"bfloat16"`, or `"auto"`, the latter on a GPU that has it.
             Where it is bfloat16, `how["cosine"]` is that of a target to its float32 twin.
-        micro_batch: Real images that go through a network at once.
+        micro_batch: Real images that go through a network at once; by default 16 on a CPU and 256 elsewhere.
         device: By default the CPU.
         checkpoint: File to keep the state in, every few seconds.
         resume: Go on from the checkpoint if there is one; the options and the data must be those it began with.
@@ -131,7 +131,7 @@ def condense(
     for name, value, known in (("schedule", schedule, Schedule), ("precision", precision, Precision)):
         if value not in get_args(known):
             raise unknown(name, value, get_args(known))
-    if micro_batch < 1:
+    if micro_batch is not None and micro_batch < 1:
         raise InputError(f"micro_batch is {micro_batch}; give 1 image or more.")
     place = torch.device(device or "cpu")
     data = load(data)
@@ -169,12 +169,14 @@ def condense(
         "per_class": per_class,
         "seed": seed,
         "precision": "bfloat16" if bfloat16 else "float32",
-        "micro_batch": micro_batch,
+        "micro_batch": engine.micro_batch,
     }
-    run = _Run(engine, how, data.class_names, data.mean_std(), None if checkpoint is None else Path(checkpoint))
+    run = _Run(engine, how, data.class_names, None if checkpoint is None else Path(checkpoint))
     z = engine.standardise(start)
     run.begin(State(z, torch.zeros_like(z)), resume=resume)
-    hooks.plan(plan_run(engine, run.state, steps))
+    plan = plan_run(engine, run.state, steps)
+    hooks.plan(plan)
+    note(f"condensing {data.name}: {plan!r}")
     return run.to_the_end(steps, hooks)
 
 
@@ -186,10 +188,9 @@ class _Run:
         engine: Engine,
         how: dict[str, Any],
         class_names: tuple[str, ...],
-        mean_std: tuple[tuple[float, ...], tuple[float, ...]],
         checkpoint: Path | None,
     ) -> None:
-        self.engine, self.how, self.class_names, self.mean_std = engine, how, class_names, mean_std
+        self.engine, self.how, self.class_names = engine, how, class_names
         self.checkpoint = checkpoint
         self.state: State
         self.losses: list[float] = []
@@ -237,7 +238,7 @@ class _Run:
         labels = torch.arange(engine.data.classes).repeat_interleave(engine.per_class)
         cost = {"seconds": engine.clock.seconds(), "images": dict(engine.passed)}
         how = {**self.how, "steps": state.step, "cost": cost} | ({} if cosine is None else {"cosine": cosine})
-        return SyntheticSet(pixels, labels, self.class_names, *self.mean_std, self._history(), how)
+        return SyntheticSet(pixels, labels, self.class_names, *engine.builder.mean_std, self._history(), how)
 
     def _history(self) -> dict[str, Tensor]:
         # an interrupt may have come between a step and its record

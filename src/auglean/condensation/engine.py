@@ -48,7 +48,8 @@ class Engine:
         schedule: See `auglean.condense`.
         seed: Of the run.
         steps: Of the run; a pool larger than that is not filled.
-        micro_batch: Real images that go through a network at once.
+        micro_batch: Real images that go through a network at once; by default 16 on a CPU, where fresh memory for more
+            would cost as much as the arithmetic, and 256 elsewhere.
         bfloat16: Whether the real images do so in bfloat16.
     """
 
@@ -63,19 +64,20 @@ class Engine:
         per_class: int,
         steps: int,
         seed: int,
-        micro_batch: int = 16,
+        micro_batch: int | None = None,
         bfloat16: bool = False,
     ) -> None:
         self.data, self.method, self.builder, self.policy = data, method, builder, policy
         self.matching: Matching = method.matching()
         self.schedule, self.per_class, self.seed = schedule, per_class, seed
-        self.micro_batch, self.bfloat16 = micro_batch, bfloat16
+        self.bfloat16 = bfloat16
         self.real_batch = method.real_batch or (64 if schedule == "pooled" else 256)
         self.pool = min(method.pool, steps)
         self.device = data.images.device
+        self.micro_batch = micro_batch or (16 if self.device.type == "cpu" else 256)
         self.clock = Clock(self.device)
         self.passed = {"real": 0, "synthetic": 0, "training": 0}  # images through a network
-        mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in data.mean_std())
+        mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in builder.mean_std)
         self._mean, self._std = mean, torch.where(std > 0, std, 1.0)
         self._networks: dict[int, Network] = {}
         self._targets: dict[tuple[int, int], list[Tensor]] = {}
