@@ -77,6 +77,7 @@ def test_laws_whose_numbers_are_known():
     nothing = al.samples_needed(Identity(), examples, target="covariance")
     assert nothing.rms.tolist() == [1.0] * 4
     assert al.samples_needed(Rotate(0), examples).strata == 1
+    assert al.samples_needed(Flip(), examples).strata == 16  # half of them flip
 
 
 def test_the_average_over_the_data():

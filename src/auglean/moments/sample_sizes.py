@@ -28,7 +28,7 @@ from auglean.moments.answers import Answer, aligned
 from auglean.moments.examples import Examples
 from auglean.moments.loss_spreads import gradient_spread, loss_spread
 from auglean.moments.losses import Loss, Setting
-from auglean.moments.spreads import moment_spread
+from auglean.moments.spreads import Spread, moment_spread
 from auglean.policies import Policy, as_policy
 
 Target = Literal["mean", "covariance", "loss", "gradient"]
@@ -165,7 +165,7 @@ def samples_needed(
         confident=confident,
         data_rms=data_rms,
         data_confident=data_confident,
-        strata=max(1.0, spread.strata * (spread.strata_error / eps) ** (1 / spread.rate)),
+        strata=_strata(spread, eps),
         rate=spread.rate,
         ids=spread.ids,
         policy=policy.name,
@@ -173,6 +173,14 @@ def samples_needed(
         seconds_of_draw=spread.seconds_of_draw,
         seconds=time.perf_counter() - start,
     )
+
+
+def _strata(spread: Spread, eps: float) -> float:
+    if not bool(spread.variance.any()):
+        return 1.0
+    if spread.strata_error == 0:  # so many hit the law exactly
+        return spread.strata
+    return float(max(1.0, spread.strata * (spread.strata_error / eps) ** (1 / spread.rate)))
 
 
 def draws_for(variance: Tensor, pairs: Tensor, wanted: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from auglean.policies import Policy
 from auglean.randomness import generator
 
 STRATA = 16  # stratified draws whose error is measured, and that of twice as many
+_ROUNDING = 1e-12  # relative error of draws that hit a finite law exactly
 _DENSE = 4096  # pixels up to which the average covariance of the data is formed
 
 
@@ -57,7 +58,7 @@ class Spread:
 def falling(errors2: tuple[Tensor, Tensor]) -> tuple[float, float]:
     """Give the median error and its rate from squared relative errors at K and 2K draws. Shapes `(n,)`."""
     first, second = (float(values.median().sqrt()) for values in errors2)
-    if first == 0 or second == 0:
+    if min(first, second) < _ROUNDING:
         return 0.0, 1.0
     rate = torch.log2(torch.tensor(first / second)).clamp(0.5, 4)
     return first, float(rate)

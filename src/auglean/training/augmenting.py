@@ -102,6 +102,7 @@ class AugmentSubset(Dataset[tuple[Tensor, int, Tensor]]):
         policy: The augmentation of the copies: a `Policy` or its name.
         weak: Applied to originals and copies alike, before the policy.
         seed: With the epoch and the example it fixes every image.
+        stratified: Spread the draws of each example evenly over its epochs, as `Policy.draw` does.
 
     >>> data = load("digits")
     >>> train = AugmentSubset(data, "rotate15")
@@ -110,10 +111,18 @@ class AugmentSubset(Dataset[tuple[Tensor, int, Tensor]]):
     (torch.Size([1, 8, 8]), 9, tensor(2.))
     """
 
-    def __init__(self, data: Any, policy: Policy | str, *, weak: Policy | str = "none", seed: int = 0) -> None:
+    def __init__(
+        self,
+        data: Any,
+        policy: Policy | str,
+        *,
+        weak: Policy | str = "none",
+        seed: int = 0,
+        stratified: bool = False,
+    ) -> None:
         self.data: ImageSet = load(data)
         self.policy, self.weak = as_given(policy), as_given(weak)
-        self.seed = seed
+        self.seed, self.stratified = seed, stratified
 
     def __len__(self) -> int:
         return len(self.data)
@@ -155,13 +164,17 @@ class AugmentSubset(Dataset[tuple[Tensor, int, Tensor]]):
             x.div_(255)
         if not isinstance(self.weak, Identity):
             keys = Keys(plan.ids, seed=self.seed, epoch=plan.epoch, stream=2 * plan.copy)
-            x = self.weak(x, generator=keys)
+            x = self._augment(self.weak, x, keys)
         if len(copies):
             with timer():
                 part = plan[copies.to(device)]
                 keys = Keys(part.ids, seed=self.seed, epoch=part.epoch, stream=2 * part.copy + 1)
-                x[copies] = self.policy(x[copies], generator=keys)
+                x[copies] = self._augment(self.policy, x[copies], keys)
         return x, labels
+
+    def _augment(self, policy: Policy, x: Tensor, keys: Keys) -> Tensor:
+        params = policy.draw(len(x), generator=keys, device=x.device, stratified=self.stratified)
+        return policy.apply(x, params)
 
 
 def _check_policy(selector: Selector, weights: WeightMode, policy: Policy | None, signals: Source) -> None:

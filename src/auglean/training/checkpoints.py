@@ -14,7 +14,7 @@ from auglean.errors import InputError
 from auglean.files import read_tensors, write_tensors
 
 #: Options that runs of earlier versions did not have, with what those did.
-ADDED: Mapping[str, Any] = {"signals": "pass", "reselect_above": None, "condensed": []}
+ADDED: Mapping[str, Any] = {"signals": "pass", "reselect_above": None, "condensed": [], "stratified": False}
 
 
 def save_checkpoint(

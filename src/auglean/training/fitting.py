@@ -118,6 +118,7 @@ def fit(
     steps: int = 2000,
     seed: int = 0,
     weak: Policy | str = "none",
+    stratified: bool = False,
     role: Role = "full+subset",
     weights: WeightMode = "sampled",
     every: int = 5,
@@ -151,6 +152,7 @@ def fit(
         steps: Optimiser steps.
         seed: Fixes initialisation by name, order, draws and choices.
         weak: Light augmentation of every image, in place.
+        stratified: Spread the draws of each example evenly over its epochs, as `Policy.draw` does.
         role: What the originals are, see `AugmentSampler`.
         weights: See `auglean.selection.effective_weights`.
         every: Epochs between choices.
@@ -193,7 +195,7 @@ def fit(
     networks.check(model, channels=data.channels, classes=data.classes, size=data.size)
 
     policy = as_given(policy)
-    train = AugmentSubset(_resident(data, place), policy, weak=weak, seed=derive(seed, "images"))
+    train = AugmentSubset(_resident(data, place), policy, weak=weak, seed=derive(seed, "images"), stratified=stratified)
     sampler = AugmentSampler(
         train.data,
         selector=selector,
@@ -218,6 +220,7 @@ def fit(
             "seed": seed,
             "policy": policy.name,
             "weak": train.weak.name,
+            "stratified": stratified,
             "selector": repr(sampler.selector),
             "budget": budget,
             "role": role,
