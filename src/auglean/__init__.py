@@ -18,7 +18,17 @@ from auglean import (
     studies,
     training,
 )
-from auglean.condensation import DC, DM, DSA, Evaluation, SyntheticSet, condense, evaluate
+from auglean.condensation import (
+    DC,
+    DM,
+    DSA,
+    Evaluation,
+    SyntheticSet,
+    condense,
+    continual,
+    evaluate,
+    rank_architectures,
+)
 from auglean.data import ImageSet, load, splits
 from auglean.errors import InputError
 from auglean.moments import (
@@ -129,6 +139,7 @@ __all__ = [
     "compare_policies",
     "condensation",
     "condense",
+    "continual",
     "data",
     "evaluate",
     "expected_loss",
@@ -141,6 +152,7 @@ __all__ = [
     "networks",
     "policies",
     "quantify",
+    "rank_architectures",
     "rank_images",
     "regularizer",
     "reports",
