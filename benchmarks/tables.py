@@ -141,19 +141,20 @@ def label_noise() -> str:
     return "\n".join(lines)
 
 
-def selection() -> str:
-    result = json.loads((RESULTS / "selection.json").read_text())
+def selection(file: str = "selection", options: str = "") -> str:
+    result = json.loads((RESULTS / f"{file}.json").read_text())
     machine = next(iter(result["cases"].values()))["machine"]
     lines = [
-        f"{machine['processor']}, one thread, torch {machine['torch']}; gradients of a small CNN on CIFAR-10; a tenth "
-        "chosen. Repeat: `python benchmarks/selection.py --data FOLDER`.",
+        f"{machine.get('gpu', machine['processor'] + ', one thread')}, torch {machine['torch']}; gradients of a small "
+        f"CNN on CIFAR-10; a tenth chosen. Repeat: `python benchmarks/selection.py --data FOLDER{options}`.",
         "",
         "| case | aim | contestant | seconds | MB above the points | L | picks as in exact | times its floor "
         "| times faster than the best peer |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, case in result["cases"].items():
-        head = [name, case.get("aim") or ""]
+        elsewhere = "" if case["machine"]["processor"] == machine["processor"] else f" ({case['machine']['processor']})"
+        head = [name + elsewhere, case.get("aim") or ""]
         faster = case["times_faster"]
         for contestant, row in case["contestants"].items():
             told = [f"{row[key]:.{digits}f}" if row.get(key) is not None else "–" for key, digits in _FIGURES]
@@ -165,8 +166,10 @@ def selection() -> str:
         chance = case.get("random_L_ratio")
         if chance:
             lines.append(f"| | | random | | | {chance:.4f} | | | |")
-    grown = ", ".join(f"{name} {power:.2f}" for name, power in result["exponents"].items())
-    return "\n".join([*lines, "", f"Seconds grow from 5,000 to 20,000 points with n to the power: {grown}."])
+    if result["exponents"]:
+        grown = ", ".join(f"{name} {power:.2f}" for name, power in result["exponents"].items())
+        lines += ["", f"Seconds grow from 5,000 to 20,000 points with n to the power: {grown}."]
+    return "\n".join(lines)
 
 
 def influence() -> str:
@@ -213,6 +216,7 @@ def section(name: str) -> str:
         "label_noise": label_noise,
         "reproduce-2019": reproduce_2019,
         "selection": selection,
+        "selection-gpu": lambda: selection("selection-gpu", " --device cuda --out FILE"),
         "speedup": speedup,
         "weights": weights,
     }
