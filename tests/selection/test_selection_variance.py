@@ -71,6 +71,8 @@ def test_composed_selectors_ask_for_the_policy_as_their_inner_one_does():
     for inner in (al.Variance(), al.MaxLoss()):
         for outer in (al.PerClass(inner), al.Clustered(3, inner), al.InBlocks(inner)):
             assert outer.needs_policy == inner.needs_policy == isinstance(inner, al.Variance)
+            assert not outer.needs_steps
+    assert al.PerClass(al.Forgetting()).needs_steps
 
 
 def variance(spread, counts):

@@ -405,6 +405,7 @@ def test_roles_without_steps_on_every_example_are_refused(noise, role):
         ({"reselect_above": 0.0}, "reselect_above is 0.0; give a relative error above 0"),
         ({"reselect_above": float("nan")}, "reselect_above is nan"),
         ({"signals": "step"}, "did you mean 'steps'"),
+        ({"selector": "forgetting", "budget": 5}, "'forgetting' asks what the steps of training record"),
         ({"selector": "variance", "budget": 5}, "'variance' asks how far the policy moves the loss; give the policy"),
         ({"selector": "random", "budget": 5, "weights": "neyman"}, "weights='neyman' asks how far"),
         ({"selector": "variance", "budget": 5, "policy": "flip", "signals": "steps"}, "the steps do not say"),

@@ -129,6 +129,11 @@ class Composed(Selector):
         return self.inner.needs_policy
 
     @property
+    def needs_steps(self) -> bool:  # type: ignore[override]
+        """Whether the inner selector asks what only the steps of training record."""
+        return self.inner.needs_steps
+
+    @property
     def each_epoch(self) -> bool:
         """Whether the inner selector chooses anew at every epoch."""
         return self.inner.each_epoch

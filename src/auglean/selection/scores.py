@@ -225,13 +225,15 @@ class Margin(Scored):
 class Forgetting(Scored):
     """The examples that training got right and then wrong most often (Toneva et al. 2019).
 
-    Counted by `auglean.signals.Recorder` during training; one that was never right counts as the paper has it there.
+    Counted by `auglean.signals.Recorder` during training. Those that were never right come before all others, as in
+    the paper.
 
     Args:
         draw: How the order is made of the score, see `Scored`.
     """
 
     name: ClassVar[str] = "forgetting"
+    needs_steps: ClassVar[bool] = True
 
     def _score(self, signals: Signals, labels: Tensor) -> Tensor:
         return recorded(signals, "forgetting", "counts of forgetting", _FROM_TRAINING)
@@ -248,6 +250,7 @@ class TracIn(Scored):
     """
 
     name: ClassVar[str] = "tracin"
+    needs_steps: ClassVar[bool] = True
 
     def _score(self, signals: Signals, labels: Tensor) -> Tensor:
         return recorded(signals, "tracin", "sums of TracIn", _FROM_TRAINING)

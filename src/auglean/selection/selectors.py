@@ -30,12 +30,14 @@ class Selector:
         name: How results and the command line call it.
         needs_signals: Whether it asks a model; the others cost no forward pass.
         needs_policy: Whether it asks what the policy does to each loss; that takes a forward pass for each draw.
+        needs_steps: Whether it asks what only the steps of training record, as `auglean.signals.Recorder` does.
         each_epoch: Whether it chooses anew at every epoch.
     """
 
     name: ClassVar[str] = ""
     needs_signals: ClassVar[bool] = True
     needs_policy: ClassVar[bool] = False
+    needs_steps: ClassVar[bool] = False
 
     @property
     def each_epoch(self) -> bool:

@@ -31,7 +31,8 @@ class Signals:
         seconds: Wall-clock time that it took to collect them.
         forward_passes: Examples that were sent through the network for it.
         forgetting: How often training found the example wrong that it had found right the time before (Toneva et al.
-            2019); higher = augment first. Only from a `Recorder`. Shape `(N,)`, float32.
+            2019), or, if it was never right, how often it was seen, which is more than any other can reach (the paper
+            has infinity); higher = augment first. Only from a `Recorder`. Shape `(N,)`, float32.
         tracin: Self-influence of the last layer along training, `Σ_t lr_t ‖residual_t‖² (‖feature_t‖² + 1)` over the
             steps that held the example (Pruthi et al. 2020, TracIn, with each of its steps as a checkpoint); higher =
             augment first. Only from a `Recorder`. Shape `(N,)`, float32.

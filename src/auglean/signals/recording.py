@@ -217,8 +217,10 @@ class Recorder:
                 "the missing ones with Recorder.fill(model, data)."
             )
         own = {name: kept.to("cpu", copy=True) for name, kept in self._kept.items()}
-        forgetting, tracin = (self._past[name].to("cpu", torch.float32, copy=True) for name in ("forgetting", "tracin"))
-        values: dict[str, Any] = {**own, "forgetting": forgetting, "tracin": tracin}
+        past = {name: kept.to("cpu") for name, kept in self._past.items()}
+        # what was never learnt is forgotten whenever it is seen: no other count comes near
+        forgetting = torch.where(past["hits"] > 0, past["forgetting"], past["times"])
+        values: dict[str, Any] = {**own, "forgetting": forgetting.float(), "tracin": past["tracin"].float()}
         return Signals(**values)
 
     def staleness(self) -> Staleness:
@@ -320,6 +322,8 @@ class Recorder:
         rows, where = order.to(right.device), ids[order].to(right.device)
         before = torch.where(first.to(right.device), past["right"][where], right[rows].roll(1))
         past["forgetting"].index_add_(0, where, (before & ~right[rows]).double())
+        past["hits"].index_add_(0, where, right[rows].double())
+        past["times"].index_add_(0, where, torch.ones_like(influence))
         past["tracin"].index_add_(0, where, influence[rows])
         last = first.roll(-1).to(right.device)
         past["right"].index_copy_(0, where[last], right[rows][last])
@@ -340,7 +344,8 @@ class Recorder:
 
 def _no_past(count: int) -> dict[str, Tensor]:
     """Give the history of examples that were never seen."""
-    numbers = {name: torch.zeros(count, dtype=torch.float64) for name in ("forgetting", "tracin")}
+    names = ("forgetting", "hits", "times", "tracin")
+    numbers = {name: torch.zeros(count, dtype=torch.float64) for name in names}
     return {**numbers, "right": torch.zeros(count, dtype=torch.bool)}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from auglean.errors import InputError, unknown
 from auglean.selection import KDPP, Clustered, Influence, Margin, MaxLoss, Random, Selector
 from auglean.selection import parse as parse_selectors
-from auglean.selection.scores import Draw, Forgetting, Scored, TracIn
+from auglean.selection.scores import Draw, Scored
 from auglean.signals import Signals
 
 Policies = Literal["plain", "refined", "paper"]
@@ -141,7 +141,7 @@ def arms_of(
         arms += [replace(arm, clusters=number) for arm in drawn or plain]
     arms = list(dict.fromkeys(arms))
     for arm in arms:
-        if isinstance(getattr(arm.selector, "inner", arm.selector), Forgetting | TracIn):
+        if arm.selector.needs_steps:
             raise InputError(
                 f"{arm.name} is recorded while a network learns the images, which a budget curve does not let it do; "
                 "take another selector."

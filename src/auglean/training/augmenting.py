@@ -177,8 +177,13 @@ class AugmentSubset(Dataset[tuple[Tensor, int, Tensor]]):
         return policy.apply(x, params)
 
 
-def _check_policy(selector: Selector, weights: WeightMode, policy: Policy | None, signals: Source) -> None:
-    """Raise `InputError` where it is asked how far the policy moves losses, and nothing can say it."""
+def _check_asked(selector: Selector, weights: WeightMode, policy: Policy | None, signals: Source) -> None:
+    """Raise `InputError` where a selector or weights ask what, with these options, nothing can say."""
+    if signals == "pass" and selector.needs_steps:
+        raise InputError(
+            f"The selector {selector.name!r} asks what the steps of training record, which a pass does not say; give "
+            "signals='steps'."
+        )
     if policy is None and (selector.needs_policy or weights == "neyman"):
         asking = f"The selector {selector.name!r}" if selector.needs_policy else "weights='neyman'"
         raise InputError(f"{asking} asks how far the policy moves the loss; give the policy.")
@@ -269,7 +274,7 @@ class AugmentSampler(Sampler[Item]):
         asks = self.selector is not None and self.selector.needs_signals
         self.policy = None if policy is None else as_given(policy)
         if self.selector is not None:
-            _check_policy(self.selector, weights, self.policy, signals)
+            _check_asked(self.selector, weights, self.policy, signals)
         if signals == "steps" and asks and role != "full+subset":
             raise InputError(
                 f"Signals from the steps need steps on every example, but the role {role!r} leaves out those that are "
