@@ -49,6 +49,7 @@ class Cut:
 
     train: ImageSet
     copies: Copies
+    wrong: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Found:
 def found(result, folder=None):
     n = result["data"]["train"]
     images = torch.randint(256, (n, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    return Found(result, Cut(ImageSet(images, torch.arange(n) % 2), Copies("translate", ((1, 0),))), folder)
+    wrong = torch.arange(n) % 7 == 0 if result["data"]["noise"] else torch.zeros(n, dtype=torch.bool)
+    return Found(result, Cut(ImageSet(images, torch.arange(n) % 2), Copies("translate", ((1, 0),)), wrong), folder)
 
 
 class Page(HTMLParser):
@@ -228,6 +230,7 @@ def test_sheets_show_the_images_of_highest_and_lowest_score(full):
     sheets = result["sheets"].values()
     wanted = [i for sheet in sheets for end in ("highest", "lowest") for i in sheet[end][:24]]
     assert [int(title.split()[-1]) for title in titles] == wanted
+    assert page.text.count("wrong label ") == sum(i % 7 == 0 for i in wanted)  # as `found` has it
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,11 @@ def _tiles(found: BudgetCurve, name: str, ids: Sequence[int]) -> tuple[Tile, ...
     before = images.cpu()
     after = found.task.copies.apply(before)[0]
     scores = found.result["scores"].get(name, {}).get("before")
-    told = [(f"score {number(scores[i])}",) if scores else () for i in ids]
+    wrong = found.task.wrong[list(ids)].tolist()
+    told = [
+        (*([f"score {number(scores[i])}"] if scores else []), *(["wrong label"] if other else []))
+        for i, other in zip(ids, wrong, strict=True)
+    ]
     classes = found.task.train.class_names
     rows = zip(before.float().div(255), after.float().div(255), labels.tolist(), told, ids, strict=True)
     return tuple(Tile(data_uri(x), data_uri(y), classes[label], score, int(i)) for x, y, label, score, i in rows)

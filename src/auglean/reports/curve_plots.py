@@ -213,6 +213,7 @@ def score_histogram(ax: Axes, scores: Mapping[str, Any], name: str) -> Axes:
         name: Of the score.
     """
     import numpy as np
+    from matplotlib.ticker import LogFormatter
 
     both = np.array([scores["before"], scores["after"]], dtype=np.float64)
     least, highest = float(both.min()), float(both.max())
@@ -233,6 +234,7 @@ def score_histogram(ax: Axes, scores: Mapping[str, Any], name: str) -> Axes:
     ax.set_yscale("log")
     ax.set_ylim(bottom=0.8)
     ax.yaxis.set_major_formatter("{x:,g}")
+    ax.yaxis.set_minor_formatter(LogFormatter())  # 2, where there is room for it, not 2 × 10⁰
     ax.set_xlabel(f"score by {name}")
     ax.set_ylabel("training images")
     return plots.tidy(ax)
