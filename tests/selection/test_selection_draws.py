@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from selection_references import score_signals
 
 from auglean.errors import InputError
-from auglean.selection import SELECTORS, MaxLoss, scores, select
+from auglean.selection import SELECTORS, Margin, MaxLoss, parse, scores, select
+from auglean.selection.scores import Scored
 
 DRAWS = ["top", "bottom", "proportional", "inverse", "softmax"]
 RANDOM = ["proportional", "inverse", "softmax"]
@@ -116,6 +117,21 @@ def test_scores_say_what_a_draw_goes_by():
     assert str(told.value).count(".") == 1
     with pytest.raises(InputError, match="fall to -2; give scores of at least 0"):
         scores(MaxLoss(), score_signals([0.5, -2.0]), labels_of(2))
+
+
+def test_every_score_has_every_draw_by_name():
+    for name, base in SELECTORS.items():
+        for draw in DRAWS[1:]:
+            if isinstance(base, Scored) and base.draw == "top":
+                (found,) = parse(f"{name}-{draw}")
+                assert (found.label, found.draw) == (f"{name}-{draw}", draw)
+            elif not isinstance(base, Scored):
+                with pytest.raises(InputError, match="Unknown selector"):
+                    parse(f"{name}-{draw}")
+    assert parse("margin-svm-inverse") == [Margin(of="svm", draw="inverse")]
+    for wrong in ("max-loss-top", "max-loss-inverse-inverse", "max-loss-upward", "-inverse"):
+        with pytest.raises(InputError, match="Unknown selector"):
+            parse(wrong)
 
 
 def test_every_score_has_a_random_form_by_name():

@@ -54,9 +54,9 @@ def curve(
         transform: translate, rotate, crop (lists that suit the images), or one of the paper's: mnist-translate,
             cifar10-rotate, norb-crop, and so on.
         selectors: Comma-separated; random is always among them. Default: influence-proportional,max-loss-proportional.
-            Others: influence, influence-inverse, max-loss, max-loss-inverse, margin, margin-proportional,
-            margin-inverse, k-dpp, k-dpp-influence, k-dpp-loss, k-dpp-greedy, support-vectors, and any of `auglean
-            compare` but forgetting and tracin.
+            Others: influence, max-loss, margin, margin-svm, el2n, grand, variance (the highest first; or with -bottom,
+            -proportional, -inverse or -softmax behind), k-dpp, k-dpp-influence, k-dpp-loss, k-dpp-greedy,
+            support-vectors, and any of `auglean compare` but forgetting and tracin.
         policies: plain (each selector as it is), refined (each with and without updating scores after each budget and
             down-weighting copies), or paper (its twelve policies of each --score, beside the selectors, if any).
         score: For --policies paper, comma-separated: influence, loss, margin, group-influence (of an image together

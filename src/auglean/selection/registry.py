@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from auglean.selection.determinantal import KDPP
 from auglean.selection.geometry import Herding, KCenter
 from auglean.selection.matching import GradientMatching
 from auglean.selection.sampling import CCS, InfoBatch
-from auglean.selection.scores import EL2N, Forgetting, GraNd, Influence, Margin, MaxLoss, Random, TracIn
+from auglean.selection.scores import DRAWS, EL2N, Forgetting, GraNd, Influence, Margin, MaxLoss, Random, Scored, TracIn
 from auglean.selection.selection import Selection
 from auglean.selection.selectors import Selector
 from auglean.selection.support import SupportVectors
@@ -41,6 +42,7 @@ SELECTORS: dict[str, Selector] = {
         Margin(),
         Margin(draw="proportional"),
         Margin(draw="inverse"),
+        Margin(of="svm"),
         Forgetting(),
         TracIn(),
         Variance(),
@@ -60,11 +62,13 @@ SELECTORS: dict[str, Selector] = {
         SupportVectors(),
     )
 }
-"""Every selector by the name that the command line takes."""
+"""The selectors by the name that the command line takes; a score's name and a draw is a name, too: `el2n-inverse`."""
 
 
 def parse(names: str | Selector | Sequence[str | Selector]) -> list[Selector]:
     """Turn names, comma-separated or in a list, into selectors.
+
+    Beside the names of `SELECTORS`, each that orders by a score takes a draw: `el2n-inverse`, `margin-svm-bottom`.
 
     Raises:
         InputError: If a name is unknown; the nearest ones are offered.
@@ -79,10 +83,18 @@ def parse(names: str | Selector | Sequence[str | Selector]) -> list[Selector]:
     entries: list[Any] = names.split(",") if isinstance(names, str) else list(names)
     chosen = []
     for entry in entries:
-        if not isinstance(entry, Selector) and str(entry).strip() not in SELECTORS:
-            raise unknown("selector", str(entry).strip(), SELECTORS)
-        chosen.append(entry if isinstance(entry, Selector) else SELECTORS[str(entry).strip()])
+        chosen.append(entry if isinstance(entry, Selector) else _named(str(entry).strip()))
     return chosen
+
+
+def _named(name: str) -> Selector:
+    if name in SELECTORS:
+        return SELECTORS[name]
+    score, _, draw = name.rpartition("-")
+    base = SELECTORS.get(score)
+    if isinstance(base, Scored) and base.draw == "top" and draw in DRAWS[1:]:
+        return replace(base, draw=draw)  # type: ignore[arg-type]  # one of them
+    raise unknown("selector", name, SELECTORS)
 
 
 def select(

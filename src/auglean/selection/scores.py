@@ -17,7 +17,8 @@ from auglean.signals.softmax_influence import softmax_influence
 
 Draw = Literal["top", "bottom", "proportional", "inverse", "softmax"]
 _FROM_TRAINING = "take them from training, by auglean.signals.Recorder"
-_DRAWS = ["top", "bottom", "proportional", "inverse", "softmax"]
+#: How an order is made of a score.
+DRAWS = ["top", "bottom", "proportional", "inverse", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -280,8 +281,8 @@ def _ranking_key(score: Tensor, draw: Draw, g: torch.Generator) -> Tensor:
     `log p + Gumbel noise` orders as sequential sampling in proportion to p without replacement (Yellott 1977),
     so a larger budget continues a smaller one. Zeros come last under `proportional`, first under `inverse`.
     """
-    if draw not in _DRAWS:
-        raise unknown("draw", draw, _DRAWS)
+    if draw not in DRAWS:
+        raise unknown("draw", draw, DRAWS)
     if draw in ("top", "bottom"):
         return score if draw == "top" else -score
     # beyond the logarithm of any positive number by more than the noise can bridge
