@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from auglean.moments.forms import Stacked
 from auglean.moments.geometric_rules import displacements
 from auglean.moments.laws import Discrete, hats
 from auglean.moments.masks import boxes
 from auglean.moments.planning import Question, rule
+from auglean.moments.resized import ResizedCrops, worthwhile
 from auglean.moments.rules import Kind
 from auglean.moments.sampling import fourth_by_chance
-from auglean.moments.steps import AlongAxis, Branches, ByNodes, Erased, Fourth, Pile, Sequence, State, Step
+from auglean.moments.steps import AlongAxis, Branches, ByNodes, Erased, Fourth, Given, Pile, Sequence, State, Step
 from auglean.moments.tasks import Found, Task, change
-from auglean.policies import Compose, Mixture, Policy, RandomCrop, Shift, Translate
+from auglean.policies import Compose, Mixture, Policy, RandomCrop, RandomResizedCrop, Shift, Translate
 
 #: Finest level of the parts that are not exact: 64 times the panels of the coarsest.
 _FINEST = 6
@@ -56,7 +58,8 @@ def by_chain(task: Task) -> Found | None:
 
 def _at(task: Task, question: Question, share: float) -> Found | None:
     pile = Pile(share, task.limit)
-    shared = steps(task.policy, replace(question, image=None)) if task.policy.linear else None
+    alike = task.policy.linear and not any(isinstance(part, RandomResizedCrop) for part in task.policy.modules())
+    shared = steps(task.policy, replace(question, image=None)) if alike else None
     forms, dropped = [], []
     step: Step | None = None
     for i in range(len(task.x)):
@@ -97,6 +100,10 @@ def steps(policy: Policy, question: Question) -> Step | None:
     return _by_nodes(policy, question)
 
 
+def _resized(policy: RandomResizedCrop, image: Tensor) -> Step | None:
+    return Given(ResizedCrops(image, policy), "exact finite") if worthwhile(*image.shape[2:]) else None
+
+
 def _moved(policy: Translate | Shift | RandomCrop, height: int, width: int) -> Step | None:
     """Both axes apart; `None` where a move is no mixture of whole shifts."""
     across, down = displacements(policy, height, width)
@@ -119,6 +126,9 @@ def _sequence(policy: Compose, question: Question) -> Step | None:
     found: list[Step | None] = []
     if bent:  # no covariance goes through what is not affine: all until there is one part
         found.append(steps(parts[0], question) if bent == 1 else _by_nodes(Compose(parts[:bent]), question))
+    elif parts and isinstance(parts[0], RandomResizedCrop) and question.image is not None:
+        found.append(_resized(parts[0], question.image))
+        bent = 1
     found += [steps(part, replace(question, image=None)) for part in parts[bent:]]
     known = [step for step in found if step is not None]
     return Sequence(known) if len(known) == len(found) else None

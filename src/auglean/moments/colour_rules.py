@@ -190,6 +190,12 @@ def _signs(names: tuple[str, ...], enhancers: tuple[str, ...]) -> list[tuple[int
     ]
 
 
+def _columns(single: list[tuple[int, int, float]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Operators, signs and probabilities, the last in float64."""
+    op, sign, weight = zip(*single, strict=True)
+    return torch.tensor(op), torch.tensor(sign), torch.tensor(weight, dtype=torch.float64)
+
+
 _FACTORS = ("saturation", "contrast", "brightness", "sharpness")
 
 
@@ -199,8 +205,8 @@ def _rand(policy: RandAugment, question: Question) -> Rule | None:
     if len(single) ** policy.n > question.most:
         return None
     index = torch.cartesian_prod(*[torch.arange(len(single))] * policy.n).view(-1, policy.n)
-    op, sign, weight = (torch.tensor(column) for column in zip(*single, strict=True))
-    return finite({"op": op[index], "sign": sign[index]}, weight.double()[index].prod(1))
+    op, sign, weight = _columns(single)
+    return finite({"op": op[index], "sign": sign[index]}, weight[index].prod(1))
 
 
 @rule.register
@@ -208,6 +214,6 @@ def _trivial(policy: TrivialAugment, question: Question) -> Rule | None:
     single = _signs(_WIDE.operators, _FACTORS)
     if 31 * len(single) > question.most:
         return None
-    op, sign, weight = (torch.tensor(column).repeat_interleave(31) for column in zip(*single, strict=True))
+    op, sign, weight = (column.repeat_interleave(31) for column in _columns(single))
     level = torch.arange(31).repeat(len(single)) / 30
-    return finite({"op": op, "sign": sign, "level": level}, weight.double() / 31)
+    return finite({"op": op, "sign": sign, "level": level}, weight / 31)

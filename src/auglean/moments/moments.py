@@ -113,6 +113,11 @@ class Moments:
         d = self.covariance.mean.shape[1]
         if d > 4096 and not force:
             raise InputError(f"A dense covariance of {d}×{d} was asked for; use matvec or factor, or force=True.")
-        eye = torch.eye(d, dtype=torch.float64, device=self.mean.device).expand(len(self.covariance.mean), d, d)
-        found = self.covariance.matvec(eye)
+        form = self.covariance
+        if form.fits and form.width <= d:
+            columns = form.columns()
+            found = columns @ columns.mT
+        else:
+            eye = torch.eye(d, dtype=torch.float64, device=self.mean.device).expand(len(form.mean), d, d)
+            found = form.matvec(eye)
         return found[0] if self._single else found

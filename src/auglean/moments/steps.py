@@ -110,6 +110,13 @@ class Pile:
         (factor,), (gone,) = thin(form, share, min(_WIDEST, self.limit // (16 * form.mean.numel())))
         return factor, gone
 
+    def thinned(self, form: Covariance, before: State) -> State:
+        """Go on with the factor that products alone find."""
+        factor, gone = self.thin(form, self.share)
+        trace, shape = float(form.variance.sum()), before.mean.shape
+        share = gone / trace if trace else 0.0
+        return State(form.mean.view(shape), factor.mT.reshape(-1, *shape), before.dropped + share)
+
     @staticmethod
     def _compress(columns: Tensor, share: float) -> tuple[Tensor, float]:
         small, gone = compress(columns.flatten(1).mT, share)
@@ -238,11 +245,7 @@ class Erased(_Step):
 
     def __call__(self, state: State, pile: Pile) -> State:
         """Find a factor by products alone."""
-        form = self._form(state, pile, _UNASKED)
-        trace = float(form.variance.sum())
-        factor, gone = pile.thin(form, pile.share)
-        share = gone / trace if trace else 0.0
-        return State(form.mean.view_as(state.mean), factor.mT.reshape(-1, *state.mean.shape), state.dropped + share)
+        return pile.thinned(self._form(state, pile, _UNASKED), state)
 
     def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
         """Keep the law of the box beside the factor."""
@@ -259,6 +262,23 @@ class Erased(_Step):
             m4_kind="exact finite" if certain else fourth.kind,
             limit=pile.limit,
         )
+
+
+@dataclass(frozen=True)
+class Given(_Step):
+    """A first part whose moments on the image are known in a form of their own."""
+
+    form: Covariance
+    kind: Kind
+
+    @property
+    def nodes(self) -> int:
+        """Columns of the form."""
+        return self.form.width
+
+    def __call__(self, state: State, pile: Pile) -> State:
+        """Find a factor by products alone."""
+        return pile.thinned(self.form, state)
 
 
 @dataclass(frozen=True)
