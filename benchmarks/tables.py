@@ -30,6 +30,7 @@ PAGES = (
     "docs/influence.md",
     "docs/label-noise.md",
     "docs/reproduce-2019.md",
+    "docs/selectors/variance.md",
     "docs/weights.md",
 )
 
@@ -93,6 +94,37 @@ def _weights(result: dict[str, Any]) -> str:
             f"`{result['network']}`; {result['steps']:,} steps; {result['seeds']} seeds; budget "
             f"{100 * result['budget']:g}%; {machine['processor']}, torch {machine['torch']}. Repeat: "
             f"`{result['command']}`.",
+            "",
+            *(f"| {' | '.join(cells)} |" for cells in rows),
+        ]
+    )
+
+
+def variance() -> str:
+    return "\n\n".join(
+        _variance(json.loads((RESULTS / f"{name}.json").read_text())) for name in ("variance", "variance-mnist")
+    )
+
+
+def _variance(result: dict[str, Any]) -> str:
+    data, machine = result["data"], result["machine"]
+    heads = ("arm", "weights", "clean", "transformed", "variance of the loss", "seconds, choosing")
+    rows = [list(heads), ["---", "---", *["---:"] * 4]]
+    for row in result["rows"]:
+        cells = [row["name"], row["mode"] or ""]
+        for name in ("accuracy", "accuracy_transformed"):
+            level, less = row[name], row[f"{name}_less_random"]
+            away = f" ({100 * less['mean']:+.1f} ± {100 * less['std']:.1f})" if row["name"] != "random" else ""
+            cells.append(f"{100 * level['mean']:.1f}{away}".replace("-", "−"))
+        cells.append(f"{row['variance']:.2f}" if "variance" in row else "–")
+        cells.append(f"{row['seconds']['total']:.1f}, {row['seconds']['select']:.1f}")
+        rows.append(cells)
+    return "\n".join(
+        [
+            f"**{data['name']}**: {data['train']:,} training, {data['test']:,} test images; `{result['policy']}`; "
+            f"`{result['network']}`; {result['steps']:,} steps; {result['seeds']} seeds; budget "
+            f"{100 * result['budget']:g}%, chosen every {result['every']} epochs; {machine['processor']}, one thread, "
+            f"torch {machine['torch']}. Repeat: `{result['command']}`.",
             "",
             *(f"| {' | '.join(cells)} |" for cells in rows),
         ]
@@ -218,6 +250,7 @@ def section(name: str) -> str:
         "selection": selection,
         "selection-gpu": lambda: selection("selection-gpu", " --device cuda --out FILE"),
         "speedup": speedup,
+        "variance": variance,
         "weights": weights,
     }
     return others[name]() if name in others else comparison(name)

@@ -26,8 +26,8 @@ _HEADS = (
     "displacement",
     "effective rank",
     "for 90%, 99%",
-    "draws for the mean",
-    "draws for the covariance",
+    "draws, mean (95th)",
+    "draws, covariance (95th)",
     "kind",
     "error",
     "nodes",
@@ -139,7 +139,7 @@ def _range(found: Mapping[str, float], form: str) -> str:
 
 
 def _count(found: Mapping[str, float]) -> str:
-    return f"{rounded(found['median'])} ({rounded(found['p5'])}–{rounded(found['p95'])})"
+    return f"{rounded(found['median'])} ({rounded(found['p95'])})"
 
 
 def _figures(result: Result) -> dict[str, str]:
