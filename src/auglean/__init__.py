@@ -48,7 +48,7 @@ from auglean.moments import (
     regularizer,
     samples_needed,
 )
-from auglean.policies import Policy, as_policy, from_torchvision
+from auglean.policies import Policy, as_policy, from_kornia, from_torchvision
 from auglean.selection import (
     CCS,
     EL2N,
@@ -145,6 +145,7 @@ __all__ = [
     "expected_loss",
     "fit",
     "fit_linear",
+    "from_kornia",
     "from_torchvision",
     "jacobian_spectrum",
     "load",

@@ -153,6 +153,16 @@ class TestQuantize(PolicyCase):
         return np.minimum(np.floor(image * 8), 7) / 8
 
 
+class TestPosterizeFloor(PolicyCase):
+    differentiable = False
+
+    def make(self):
+        return Posterize((2, 8), rounding="floor")
+
+    def reference(self, image, params):
+        return ref.posterize(image, params["bits"])  # of 8-bit levels, where both ways of rounding agree
+
+
 class TestSolarizeAbove(PolicyCase):
     def make(self):
         return SolarizeAbove((0.3, 0.7), addition=(-0.1, 0.2))

@@ -9,7 +9,17 @@ import torch
 from policy_case import PolicyCase, generator, images
 
 from auglean.errors import InputError
-from auglean.policies import Affine, Normalize, RandomCrop, RandomErasing, RandomResizedCrop, Rotate, Shear, Shift
+from auglean.policies import (
+    Affine,
+    ClampedErasing,
+    Normalize,
+    RandomCrop,
+    RandomErasing,
+    RandomResizedCrop,
+    Rotate,
+    Shear,
+    Shift,
+)
 
 
 def slope(angle):
@@ -145,6 +155,33 @@ class TestRandomResizedCrop(PolicyCase):
         i, j = int(params["place"][1] * (h - down + 1)), int(params["place"][0] * (w - across + 1))
         box = torch.from_numpy(image[None, :, i : i + down, j : j + across])
         return torch.nn.functional.interpolate(box, (h, w), mode=self.mode, **self.options)[0].numpy()
+
+
+class TestClampedErasing(PolicyCase):
+    def make(self):
+        return ClampedErasing(0.7, scale=(0.02, 1.0), ratio=(0.1, 8.0), fill=0.6)
+
+    def reference(self, image, params):
+        _, h, w = image.shape
+        area = params["area"][0] * h * w
+        down = min(max(round((area * params["ratio"][0]) ** 0.5), 1), h)
+        across = min(max(round((area / params["ratio"][0]) ** 0.5), 1), w)
+        y = image.copy()
+        if params["erase"]:
+            i, j = int(params["place"][1] * (h - down + 1)), int(params["place"][0] * (w - across + 1))
+            y[:, i : i + down, j : j + across] = 0.6
+        return y
+
+
+class TestRandomResizedCropCorners(TestRandomResizedCrop):
+    mode = "bilinear-corners"
+
+    def reference(self, image, params):
+        _, h, w = image.shape
+        across, down = first_box(self.make(), params, h, w, good=lambda a, d: 0 < a <= w and 0 < d <= h) or (w, h)
+        i, j = int(params["place"][1] * (h - down + 1)), int(params["place"][0] * (w - across + 1))
+        box = torch.from_numpy(image[None, :, i : i + down, j : j + across])
+        return torch.nn.functional.interpolate(box, (h, w), mode="bilinear", align_corners=True)[0].numpy()
 
 
 class TestRandomResizedCropNearest(TestRandomResizedCrop):

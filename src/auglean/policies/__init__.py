@@ -18,7 +18,7 @@ from auglean.policies.base import (
     sometimes,
 )
 from auglean.policies.blurring import GaussianBlur
-from auglean.policies.boxes import RandomErasing, RandomResizedCrop
+from auglean.policies.boxes import ClampedErasing, RandomErasing, RandomResizedCrop
 from auglean.policies.channels import ChannelPermutation
 from auglean.policies.colour import (
     BT601,
@@ -34,7 +34,7 @@ from auglean.policies.copies import Copies, copies_for, crop_copies, rotate_copi
 from auglean.policies.curves import Clamp, Gamma, Invert, Quantize, SolarizeAbove
 from auglean.policies.geometric import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Shift, Translate
 from auglean.policies.hsv import HSVSaturation, Hue
-from auglean.policies.importing import from_torchvision
+from auglean.policies.importing import from_kornia, from_torchvision
 from auglean.policies.levels import AutoContrast, Equalize, Posterize, Solarize
 from auglean.policies.noise import GaussianNoise
 from auglean.policies.normalizing import Normalize
@@ -53,6 +53,7 @@ __all__ = [
     "Brightness",
     "ChannelPermutation",
     "Clamp",
+    "ClampedErasing",
     "ColorJiggle",
     "ColorJitter",
     "Compose",
@@ -95,6 +96,7 @@ __all__ = [
     "as_policy",
     "copies_for",
     "crop_copies",
+    "from_kornia",
     "from_torchvision",
     "mixture",
     "parse",

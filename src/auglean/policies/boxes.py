@@ -149,6 +149,49 @@ class RandomErasing(_Box):
         return f"{number(self.p)}, scale={self.scale}, ratio={self.ratio}{fill}"
 
 
+class ClampedErasing(RandomErasing):
+    """Erase a box with probability `p`, its sides cut off where they do not fit; kornia's `RandomErasing`.
+
+    One box is drawn, whose sides `√(area · ratio)` down and `√(area / ratio)` across are rounded and kept between one
+    pixel and the image's. The ratio is uniform: where its range has 1 inside, below or above it with probability ½
+    each. Parameters `area, ratio (n, 1)`, `place (n, 2)`, `erase (n,)`, bool.
+
+    Args:
+        p: Probability.
+        scale: Range of areas, as shares of the image.
+        ratio: Range of aspect ratios, height over width.
+        fill: Value inside, one for each channel, or `"noise"`.
+
+    >>> x, policy = torch.ones(1, 1, 2, 4), ClampedErasing(1, scale=(0.5, 0.5), ratio=(4, 4))
+    >>> policy.apply(x, policy.draw(1) | {"place": torch.tensor([[0.4, 0.0]])})  # two rows in place of four
+    tensor([[[[1., 0., 1., 1.],
+              [1., 0., 1., 1.]]]])
+    """
+
+    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
+        params = super()._draw(n, generator, device)
+        side, unit = uniform((n, 1), generator, device=device), uniform((n, 1), generator, device=device)
+        low, high = self.ratio
+        if low < 1 < high:
+            ratio = torch.where(side < 0.5, low + (1 - low) * unit, 1 + (high - 1) * unit)
+        else:
+            ratio = low + (high - low) * unit
+        return params | {"area": params["area"][:, :1], "ratio": ratio}
+
+    def boxes(self, params: Params, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Left, top, width and height of each box, in pixels. `(n,)` each, int64."""
+        area = params["area"][:, 0].double() * (height * width)
+        sides, corners = [], []
+        for axis, (size, side) in enumerate(
+            zip((width, height), self._sides(area, params["ratio"][:, 0].double()), strict=True)
+        ):
+            length = side.round().clamp(1, size).long()
+            places = size - length + 1
+            corners.append((params["place"][:, axis].double() * places).long().minimum(places - 1))
+            sides.append(length)
+        return corners[0], corners[1], sides[0], sides[1]
+
+
 class RandomResizedCrop(_Box):
     """Cut out a box and enlarge it to the size of the image.
 
@@ -161,7 +204,7 @@ class RandomResizedCrop(_Box):
         scale: Range of areas, as shares of the image.
         ratio: Range of aspect ratios, width over height.
         interpolation: `"bilinear"`, `"bicubic"`, `"nearest"` or `"nearest-exact"`, as `torch.nn.functional.interpolate`
-            has them.
+            has them, or `"bilinear-corners"`, which is bilinear with `align_corners=True`.
         antialias: Which bicubic kernel: the one for antialiasing, with a = −½, or the other, with a = −¾.
         size: (height, width) that images must have, or `None` for any.
 
@@ -176,7 +219,7 @@ class RandomResizedCrop(_Box):
         scale: Range = (0.08, 1.0),
         ratio: Range = (3 / 4, 4 / 3),
         *,
-        interpolation: Literal["bilinear", "bicubic", "nearest", "nearest-exact"] = "bilinear",
+        interpolation: Literal["bilinear", "bilinear-corners", "bicubic", "nearest", "nearest-exact"] = "bilinear",
         antialias: bool = True,
         size: tuple[int, int] | None = None,
     ) -> None:
@@ -230,7 +273,14 @@ class RandomResizedCrop(_Box):
 # For pixels `place (n,)` of boxes whose sides are `side (B, 1)`: the pixels of the box that they are made of, counted
 # from its start, and weights.
 def _linear(place: Tensor, side: Tensor, antialias: bool) -> tuple[Tensor, Tensor]:
-    source = ((place + 0.5) * (side.double() / len(place)) - 0.5).clamp(min=0).minimum(side - 1.0)
+    return _between(((place + 0.5) * (side.double() / len(place)) - 0.5).clamp(min=0).minimum(side - 1.0))
+
+
+def _linear_corners(place: Tensor, side: Tensor, antialias: bool) -> tuple[Tensor, Tensor]:
+    return _between(place * ((side - 1).double() / max(len(place) - 1, 1)))
+
+
+def _between(source: Tensor) -> tuple[Tensor, Tensor]:
     first = source.floor()
     part = source - first
     return torch.stack([first, first + 1], 2), torch.stack([1 - part, part], 2)
@@ -259,4 +309,10 @@ def _nearest_exact(place: Tensor, side: Tensor, antialias: bool) -> tuple[Tensor
     return index[..., None], torch.ones_like(index, dtype=torch.float64)[..., None]
 
 
-_KERNELS = {"bilinear": _linear, "bicubic": _cubic, "nearest": _nearest, "nearest-exact": _nearest_exact}
+_KERNELS = {
+    "bilinear": _linear,
+    "bilinear-corners": _linear_corners,
+    "bicubic": _cubic,
+    "nearest": _nearest,
+    "nearest-exact": _nearest_exact,
+}

@@ -18,14 +18,18 @@ Device = torch.device | str | None
 Rounding = Literal["nearest", "floor"]
 
 
-def posterize(x: Tensor, bits: Tensor) -> Tensor:
+def posterize(x: Tensor, bits: Tensor, *, rounding: Rounding = "nearest") -> Tensor:
     """Keep the highest `bits (B,)` of the 8-bit levels. The gradient is zero.
+
+    With `rounding="floor"` levels are `⌊255 · value⌋` instead, and eight bits change nothing, as kornia has it.
 
     >>> (posterize(torch.full((1, 1, 1, 1), 200 / 255), torch.tensor([1])) * 255).item()
     128.0
     """
     step = per_image(2.0 ** (8 - bits.double()), x)
-    return ((x * 255).round() / step).floor() * step / 255
+    if rounding == "nearest":
+        return ((x * 255).round() / step).floor() * step / 255
+    return torch.where(step == 1, x, ((x * 255).floor() / step).floor() * step / 255)
 
 
 def solarize(x: Tensor, threshold: Tensor) -> Tensor:
@@ -74,18 +78,30 @@ def equalize(x: Tensor, *, rounding: Rounding = "nearest") -> Tensor:
     return torch.lerp(y, same, (step == 0)[..., None].to(x.dtype))
 
 
+def _checked(rounding: Rounding) -> Rounding:
+    if rounding not in get_args(Rounding):
+        raise unknown("rounding", rounding, get_args(Rounding))
+    return rounding
+
+
+def _option(rounding: Rounding) -> str:
+    return "" if rounding == "nearest" else f", rounding={rounding!r}"
+
+
 class Posterize(Policy):
     """Keep the highest bits of each 8-bit level, their number uniform on `{bits … 8}`. Parameter `bits (n,)`.
 
     Args:
         bits: Fewest bits kept, 1 to 8; or (fewest, most), from 0.
+        rounding: How values become levels: `"nearest"`, or `"floor"` as kornia does it.
 
     >>> Posterize(4).name
     'posterize4'
     """
 
-    def __init__(self, bits: int | tuple[int, int]) -> None:
+    def __init__(self, bits: int | tuple[int, int], *, rounding: Rounding = "nearest") -> None:
         super().__init__()
+        self.rounding = _checked(rounding)
         least, most = bits if isinstance(bits, tuple) else (bits, 8)
         if least not in range(0 if isinstance(bits, tuple) else 1, 9) or most not in range(least, 9):
             raise InputError(f"Posterize expected a number of bits from 1 to 8, or a pair, but found {bits!r}.")
@@ -95,18 +111,18 @@ class Posterize(Policy):
     def token(self) -> str | None:
         """Such as `posterize4`."""
         least, most = self.bits
-        return f"posterize{least}" if most == 8 and least > 0 else None
+        return f"posterize{least}" if most == 8 and least > 0 and self.rounding == "nearest" else None
 
     def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
         least, most = self.bits
         return {"bits": least + integers(n, most - least + 1, generator, device=device)}
 
     def _operate(self, x: Tensor, params: Params) -> Tensor:
-        return posterize(x, params["bits"])
+        return posterize(x, params["bits"], rounding=self.rounding)
 
     def extra_repr(self) -> str:
-        """The argument."""
-        return str(self.bits) if self.token is None else str(self.bits[0])
+        """The arguments."""
+        return str(self.bits[0]) if self.token else f"{self.bits}{_option(self.rounding)}"
 
 
 class Solarize(Policy):
@@ -172,9 +188,7 @@ class Equalize(Policy):
 
     def __init__(self, *, rounding: Rounding = "nearest") -> None:
         super().__init__()
-        if rounding not in get_args(Rounding):
-            raise unknown("rounding", rounding, get_args(Rounding))
-        self.rounding: Rounding = rounding
+        self.rounding = _checked(rounding)
 
     @property
     def token(self) -> str | None:
@@ -189,4 +203,4 @@ class Equalize(Policy):
 
     def extra_repr(self) -> str:
         """The arguments."""
-        return "" if self.rounding == "nearest" else f"rounding={self.rounding!r}"
+        return _option(self.rounding).removeprefix(", ")

@@ -12,7 +12,7 @@ from auglean.policies.base import Compose, Identity, Policy, as_policy
 
 #: A colour, grey where it is one number; `None` is no fill at all.
 Fill = float | tuple[float, ...] | None
-Builder = Callable[[Any, "Reader"], Policy]
+Builder = Callable[[Any, Any], Policy]  # of a transform and of the reader
 
 
 class Library:
