@@ -13,6 +13,7 @@ from auglean.policies import (
     Affine,
     ClampedErasing,
     Normalize,
+    Perspective,
     RandomCrop,
     RandomErasing,
     RandomResizedCrop,
@@ -116,6 +117,35 @@ class TestRandomCropReflection(TestRandomCropMirror):
 
 class TestRandomCropBorder(TestRandomCropMirror):
     outside, mode = "border", "edge"
+
+
+class TestPerspective(PolicyCase):
+    def make(self):
+        return Perspective(0.6, padding="masked", fill=0.3)
+
+    def reference(self, image, params):
+        """Solve for the homography, and sample its positions as a grid."""
+        _, h, w = image.shape
+        corners = self.make().corners({"corners": torch.from_numpy(params["corners"])[None]}, h, w)[0].numpy()
+        rows, values = [], []
+        for (x, y), (s, t) in zip(corners, [(0, 0), (w - 1, 0), (w - 1, h - 1), (0, h - 1)], strict=True):
+            rows += [[x, y, 1, 0, 0, 0, -s * x, -s * y], [0, 0, 0, x, y, 1, -t * x, -t * y]]
+            values += [s, t]
+        solved = np.linalg.solve(np.array(rows), np.array(values)).astype(np.float32)
+        matrix = np.append(solved.astype(float), 1).reshape(3, 3)
+        points = np.array([[x + 0.5, y + 0.5, 1] for y in range(h) for x in range(w)]) @ matrix.T
+        grid = (points[:, :2] / points[:, 2:] * 2 / (w, h) - 1).reshape(1, h, w, 2)
+        shown = [
+            torch.nn.functional.grid_sample(torch.from_numpy(x)[None], torch.from_numpy(grid), align_corners=False)
+            for x in (image, np.ones_like(image))
+        ]
+        return (shown[1] * (shown[0] - 0.3) + 0.3)[0].numpy()
+
+    def test_corners_stay_apart(self):
+        corners = self.make().corners(self.make().draw(500, generator=generator()), 9, 12)
+        assert corners[:, 0].amax(0).tolist() == [3, 2]
+        assert corners[:, 2].amin(0).tolist() == [8, 6]
+        assert (corners[:, 0].amin(0) == 0).all()
 
 
 def first_box(policy, params, h, w, *, good):

@@ -77,6 +77,21 @@ def test_erasing(v2):
         assert torch.equal(policy.apply(X, params | {"erase": torch.tensor([True])}), expected)
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("fill", FILLS)
+def test_perspective(v2, mode, fill):
+    given = {"interpolation": v2.InterpolationMode(mode), "fill": list(fill) if isinstance(fill, tuple) else fill}
+    policy = al.from_torchvision(v2.RandomPerspective(0.5, 0.3, given["interpolation"], fill)).parts[0]
+    params = policy.draw(6, generator=torch.Generator().manual_seed(0))
+    corners = policy.corners(params, 9, 12)
+    for i in range(6):
+        start = [[0, 0], [11, 0], [11, 8], [0, 8]]
+        expected = v2.functional.perspective(X, start, corners[i].long().tolist(), **given)
+        off = (policy.apply(X, {"corners": params["corners"][i : i + 1]}) - expected).abs()
+        # by rounding, a position half-way between two pixels may go to either
+        assert (off > 1e-12).double().mean() <= (0.01 if mode == "nearest" else 0)
+
+
 def test_what_is_read(v2):
     read = al.from_torchvision
     assert isinstance(read(v2.RandomHorizontalFlip(0.3)), Flip)
@@ -114,6 +129,7 @@ def test_fills_in_levels(v2):
         (lambda v2: v2.RandomCrop(9, 1, fill=3), "outside"),
         (lambda v2: v2.RandomRotation(5, interpolation=v2.InterpolationMode.BICUBIC), "bicubic"),
         (lambda v2: v2.RandomResizedCrop(9, interpolation=v2.InterpolationMode.LANCZOS), "lanczos"),
+        (lambda v2: v2.RandomPerspective(0.8), "on a line"),
         (lambda v2: v2.ElasticTransform(), "ElasticTransform"),
     ],
 )

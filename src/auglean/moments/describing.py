@@ -17,6 +17,7 @@ from auglean.policies import (
     Affine,
     Cutout,
     Flip,
+    Perspective,
     Policy,
     RandomCrop,
     RandomErasing,
@@ -238,6 +239,12 @@ def _erasing(policy: RandomErasing, height: int, width: int) -> dict[str, str]:
 @laws.register
 def _resized(policy: RandomResizedCrop, height: int, width: int) -> dict[str, str]:
     return _box(policy)
+
+
+@laws.register
+def _perspective(policy: Perspective, height: int, width: int) -> dict[str, str]:
+    across, down = (int(policy.distortion * (size // 2)) for size in (width, height))
+    return {"corners": f"0 to {across} px across, 0 to {down} px down, equally likely"}
 
 
 def _box(policy: RandomErasing | RandomResizedCrop) -> dict[str, str]:

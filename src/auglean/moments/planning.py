@@ -26,6 +26,7 @@ from auglean.policies import (
     Mixture,
     Normalize,
     Params,
+    Perspective,
     Policy,
     RandomCrop,
     Rotate,
@@ -36,7 +37,7 @@ from auglean.policies import (
 )
 
 _CHANNELWISE = (
-    *(Identity, Flip, Translate, Rotate, Scale, Shear, Shift, Affine, RandomCrop, Cutout),
+    *(Identity, Flip, Translate, Rotate, Scale, Shear, Shift, Affine, Perspective, RandomCrop, Cutout),
     *(GaussianBlur, Gamma),
 )
 

@@ -40,6 +40,7 @@ from auglean.policies.noise import GaussianNoise
 from auglean.policies.normalizing import Normalize
 from auglean.policies.ordering import ColorJiggle, ColorJitter, RandomOrder
 from auglean.policies.parsing import as_given, parse
+from auglean.policies.perspective import Perspective
 from auglean.policies.siamese import Siamese
 from auglean.policies.warping import warp
 
@@ -73,6 +74,7 @@ __all__ = [
     "Mixture",
     "Normalize",
     "Params",
+    "Perspective",
     "Policy",
     "Posterize",
     "Quantize",

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from auglean.errors import InputError
-from auglean.policies.base import Policy
+from auglean.policies.base import Policy, sometimes
 from auglean.policies.boxes import RandomErasing, RandomResizedCrop
 from auglean.policies.geometric import Affine, Flip, RandomCrop, Rotate
 from auglean.policies.importing.reading import Reader
 from auglean.policies.importing.torchvision import torchvision
+from auglean.policies.perspective import Perspective
 from auglean.policies.warping import Fill, Interpolation, Options
 
 #: Pillow's numbers, which torchvision takes too.
@@ -144,6 +145,17 @@ def _erasing(transform: Any, reader: Reader) -> Policy:
     if fill == "noise" and reader.levels != 1:
         return reader.called(transform, "RandomErasing draws its noise in levels of uint8.")
     return RandomErasing(float(transform.p), scale=transform.scale, ratio=transform.ratio, fill=fill)  # type: ignore[arg-type]
+
+
+@torchvision.reads("RandomPerspective")
+def _perspective(transform: Any, reader: Reader) -> Policy:
+    options = _options(transform, reader)
+    if isinstance(options, str):
+        return reader.called(transform, options)
+    if transform.distortion_scale > 0.6:
+        return reader.called(transform, "RandomPerspective beyond a distortion of 0.6 may lay three corners on a line.")
+    policy = Perspective(float(transform.distortion_scale), **options)
+    return policy if transform.p == 1 else sometimes(float(transform.p), policy)
 
 
 @torchvision.reads("ElasticTransform")
