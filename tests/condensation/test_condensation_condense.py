@@ -296,6 +296,11 @@ def _rank(rank, ranks, folder):
             state = f"{folder}/{method.name}-{schedule}.state"
             tiny = run(data, method, schedule=schedule, steps=4, checkpoint=state)
             tiny.save(f"{folder}/{method.name}-{schedule}-{rank}")
+    steps = []
+    try:  # one of them is asked to stop
+        run(data, hooks=Hooks(progress=steps.append, stop=lambda: rank == 1 and len(steps) == 2))
+    except Stopped as stopped:
+        stopped.synthetic.save(f"{folder}/stopped-{rank}")
     distributed.destroy_process_group()
 
 
@@ -312,6 +317,7 @@ def test_two_processes_give_what_one_gives(digits, tmp_path):
             state = tmp_path / f"{method.name}-{schedule}.state"
             again = run(digits, method, schedule=schedule, steps=4, checkpoint=state, resume=True)
             torch.testing.assert_close(again.images, one.images, rtol=0, atol=1e-5)
+    assert [al.SyntheticSet.load(tmp_path / f"stopped-{rank}").how["steps"] for rank in range(2)] == [2, 2]
 
 
 # ---- end to end

@@ -21,7 +21,7 @@ from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import load
 from auglean.errors import InputError, unknown
 from auglean.files import read_tensors, write_tensors
-from auglean.processes import is_first
+from auglean.processes import is_first, ranks, shared_map
 from auglean.progress import note, track
 from auglean.training.fitting import Interrupted, check_options
 
@@ -223,7 +223,9 @@ class _Run:
                 if time.monotonic() > save_at:
                     self._save()
                     save_at = time.monotonic() + _CHECKPOINT_SECONDS
-                if hooks.stop() and state.step < steps:
+                # asked of every process, so that all of them end together
+                stop = any(shared_map(lambda _: hooks.stop(), range(ranks())))
+                if stop and state.step < steps:
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             self._save()
