@@ -6,10 +6,12 @@ from draws import agree
 from moment_case import images
 
 import auglean as al
+from auglean.moments.box_laws import sides
 from auglean.policies import (
     AddBrightness,
     Affine,
     Brightness,
+    ClampedErasing,
     ColorJiggle,
     ColorJitter,
     Flip,
@@ -138,7 +140,9 @@ def test_against_kornia(name):
 def test_erasing():
     module, x = K.RandomErasing((0.1, 0.9), (0.3, 3.3), p=0.6), images(3, 6, 7)
     draws = drawn(module.double(), x, MANY, together=MANY)
-    assert agree(draws, al.from_kornia(module).moments(x))
+    found = al.from_kornia(module).moments(x)
+    assert found.kind == "exact finite"
+    assert agree(draws, found)
     assert not agree(draws, RandomErasing(0.6, scale=(0.1, 0.9), ratio=(0.3, 3.3)).moments(x))  # drawn anew
 
 
@@ -157,3 +161,18 @@ def test_a_sequence_of_several():
     parts = policy.parts
     wrong = parts[0] | parts[1] | parts[2] | sometimes(0.8, AddBrightness((-0.4, 0.2), clamp=False))
     assert not agree(draws, wrong.moments(x, tol=3e-3))
+
+
+@pytest.mark.parametrize(
+    ("scale", "ratio"), [((0.02, 0.33), (0.3, 3.3)), ((0.0, 1.0), (0.05, 20.0)), ((0.3, 0.3), (2.0, 2.0))]
+)
+def test_law_of_sides_that_are_cut_off(scale, ratio):
+    """Against counts of what is drawn."""
+    policy = ClampedErasing(1.0, scale=scale, ratio=ratio)
+    law = sides(policy, 6, 9)
+    assert float(law.weights.sum()) == pytest.approx(1, abs=1e-12)
+    params = policy.draw(200_000, generator=torch.Generator().manual_seed(0))
+    _, _, across, down = policy.boxes(params, 6, 9)
+    counts = torch.bincount(down * 10 + across, minlength=70) / len(across)
+    expected = torch.zeros(70, dtype=torch.float64).index_put((law.down * 10 + law.across,), law.weights)
+    assert float((counts - expected).abs().max()) < 4 * (0.25 / len(across)) ** 0.5

@@ -9,6 +9,7 @@ from auglean.moments.describing import Description, describe
 from auglean.moments.expected_loss import ExpectedLoss, expected_loss
 from auglean.moments.laws import Discrete, Law, Normal, Uniform, hats, rounded_uniform
 from auglean.moments.linear import LinearFit, fit_linear
+from auglean.moments.mixing import Partners, cutmix, mixup
 from auglean.moments.moments import Moments
 from auglean.moments.ranking import Ranking, rank_images
 from auglean.moments.regularizer import Regularizer, regularizer
@@ -23,6 +24,7 @@ __all__ = [
     "LinearFit",
     "Moments",
     "Normal",
+    "Partners",
     "PolicyComparison",
     "Ranking",
     "Regularizer",
@@ -30,10 +32,12 @@ __all__ = [
     "Uniform",
     "alignment",
     "compare_policies",
+    "cutmix",
     "describe",
     "expected_loss",
     "fit_linear",
     "hats",
+    "mixup",
     "moments_of",
     "rank_images",
     "regularizer",
