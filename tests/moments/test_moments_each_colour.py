@@ -15,6 +15,7 @@ from auglean.policies import (
     ColorJitter,
     Gamma,
     GaussianBlur,
+    GaussianNoise,
     Grayscale,
     HSVSaturation,
     Hue,
@@ -134,9 +135,16 @@ class TestChannelPermutation(MomentCase):
         return *brute(orders, torch.full((6,), 1 / 6, dtype=torch.float64)), 1e-14
 
 
-class TestSolarizeAbove(MomentCase):
+class Many(MomentCase):
+    """So many nodes that one at a time would take long."""
+
     kind = "quadrature"
 
+    def test_streaming_changes_nothing(self):
+        """Nodes by the hundred are streamed in other cases."""
+
+
+class TestSolarizeAbove(Many):
     def make(self):
         return SolarizeAbove((0.2, 0.8), addition=(-0.1, 0.1))
 
@@ -156,11 +164,96 @@ class TestJitterLinear(MomentCase):
         return *brute(self.make().apply(x.expand(750, -1, -1, -1), params), weights), 1e-13
 
 
-class TestJitterClamped(MomentCase):
-    kind = "quadrature"
-
+class TestJitterClamped(Many):
     def make(self):
         return ColorJitter(0.4, 0.4)
+
+
+class TestJitterOfGrey(TestJitterLinear):
+    size = (1, 5, 7)
+
+
+class Noise(MomentCase):
+    """Values are independent: against a fine sum over the normal law."""
+
+    policy = None
+
+    def make(self):
+        return self.policy
+
+    def truth(self, x):
+        z = mids(-9.0, 9.0, 200_001)[:, None]
+        weight = torch.exp(-(z**2) / 2)
+        weight = weight / weight.sum()
+        y = x.flatten() + self.policy.mean + self.policy.sigma * z
+        y = y.clamp(0, 1) if self.policy.clamp else y
+        mean = (weight * y).sum(0)
+        return mean, torch.diag((weight * (y - mean) ** 2).sum(0)), 1e-9
+
+    def test_fourth_powers(self):
+        x = images(*self.size)
+        y = self.policy(x.expand(200_000, -1, -1, -1), generator=torch.Generator().manual_seed(1)).flatten(1)
+        distance = (y - y.mean(0)).square().sum(1).square()
+        assert abs(float(distance.mean() - self.policy.moments(x).m4)) < 5 * float(distance.std()) / len(y) ** 0.5
+
+
+class TestNoise(Noise):
+    size, policy = (1, 3, 4), GaussianNoise(0.3, mean=0.05)
+
+
+class TestNoiseUnclamped(Noise):
+    size, policy = (1, 3, 4), GaussianNoise(0.2, mean=-0.1, clamp=False)
+
+
+class ChainCase(MomentCase):
+    """A chain keeps some dozens of columns, with less memory than which draws are taken."""
+
+    def test_streaming_changes_nothing(self):
+        x = images(*self.size)
+        kept, streamed = self.make().moments(x), self.make().moments(x, max_memory=8 * 200 * x.numel())
+        torch.testing.assert_close(streamed.mean, kept.mean, rtol=0, atol=1e-12)
+        torch.testing.assert_close(streamed.variance, kept.variance, rtol=0, atol=1e-12)
+
+
+class TestNoiseLast(ChainCase):
+    """Behind other operators noise stands beside the factor."""
+
+    size = (1, 4, 5)
+
+    def make(self):
+        return parse("crop1-flip") | GaussianNoise(0.2, clamp=False)
+
+    def truth(self, x):
+        before = parse("crop1-flip").moments(x)
+        return before.mean.flatten(), before.dense() + 0.04 * torch.eye(20, dtype=torch.float64), 1e-12
+
+
+class TestNoiseFirst(ChainCase):
+    """Noise goes through what follows it."""
+
+    size = (1, 4, 5)
+
+    def make(self):
+        return GaussianNoise(0.3) | parse("flip") | parse("crop1")
+
+    def truth(self, x):
+        noise = GaussianNoise(0.3).moments(x)
+        mean, own = noise.mean, noise.variance
+        found, weight = torch.zeros(20, 20, dtype=torch.float64), 1 / 18
+        centre, seconds = torch.zeros(20, dtype=torch.float64), []
+        for flip in (False, True):
+            for i, j in itertools.product(range(3), repeat=2):
+
+                def move(y, flip=flip, i=i, j=j):
+                    y = y.flip(2) if flip else y
+                    return torch.nn.functional.pad(y, (1, 1, 1, 1))[:, i : i + 4, j : j + 5].flatten()
+
+                centre += weight * move(mean)
+                seconds.append(move(mean))
+                found += weight * torch.diag(move(own))
+        for second in seconds:
+            found += weight * torch.outer(second - centre, second - centre)
+        return centre, found, 1e-12
 
 
 class TestRandomOrder(MomentCase):
@@ -217,3 +310,22 @@ def test_jitter_of_three_and_of_four():
         assert off < 3.9  # of one direction at level 1e-4
         spread = ((found.m4 - found.trace**2) / len(y)).sqrt()
         assert abs(float((y.var(0).sum() - found.trace) / spread)) < 4
+
+
+def test_noise_on_many_values_in_the_middle_is_drawn():
+    """Beyond a thousand values a factor of the noise would be too wide, and draws are taken."""
+    found = (GaussianNoise(0.1, clamp=False) | parse("flip")).moments(images(3, 20, 20), most=64)
+    assert found.kind == "monte carlo"
+    last = (parse("flip") | GaussianNoise(0.1, clamp=False)).moments(images(3, 20, 20))
+    assert last.kind == "exact finite"
+    assert float(last.trace - parse("flip").moments(images(3, 20, 20)).trace) == pytest.approx(12, rel=1e-9)
+
+
+def test_the_share_that_clamps_change_is_said():
+    x = torch.full((1, 10, 10), 0.9, dtype=torch.float64)
+    note = Brightness((0.8, 1.4)).moments(x).note  # cut off from 1 / 0.9 on, nearly half of the time
+    share = float(note.removeprefix("Clamps change ").partition(" ")[0])
+    assert abs(share - (1.4 - 1 / 0.9) / 0.6) < 4 * 0.5 / 8
+    assert Brightness((0.8, 1.4), clamp=False).moments(x).note == ""
+    assert Brightness((0.5, 0.9)).moments(x).note == ""
+    assert "Clamps change" in (parse("flip") | ColorJitter(0.4, 0.4)).moments(images(3, 5, 5)).note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import torch
 from torch import Tensor
@@ -15,12 +16,35 @@ from auglean.moments.planning import Question, rule
 from auglean.moments.resized import ResizedCrops, worthwhile
 from auglean.moments.rules import Kind
 from auglean.moments.sampling import fourth_by_chance
-from auglean.moments.steps import AlongAxis, Branches, ByNodes, Erased, Fourth, Given, Pile, Sequence, State, Step
+from auglean.moments.steps import (
+    Added,
+    AlongAxis,
+    Branches,
+    ByNodes,
+    Erased,
+    Fourth,
+    Given,
+    Pile,
+    Sequence,
+    State,
+    Step,
+)
 from auglean.moments.tasks import Found, Task, change
-from auglean.policies import Compose, Mixture, Policy, RandomCrop, RandomResizedCrop, Shift, Translate
+from auglean.policies import (
+    Compose,
+    GaussianNoise,
+    Mixture,
+    Policy,
+    RandomCrop,
+    RandomResizedCrop,
+    Shift,
+    Translate,
+)
 
 #: Finest level of the parts that are not exact: 64 times the panels of the coarsest.
 _FINEST = 6
+#: Values of an image, at most, whose noise goes through the parts behind it.
+_NOISY = 1024
 #: Columns that must fit twice.
 _FEWEST = 64
 
@@ -93,6 +117,8 @@ def steps(policy: Policy, question: Question) -> Step | None:
     law = boxes(policy, height, width)
     if law is not None:
         return Erased(law, policy.fill)  # type: ignore[arg-type]
+    if isinstance(policy, GaussianNoise):
+        return Added(policy)
     if isinstance(policy, Translate | Shift | RandomCrop):
         moved = _moved(policy, height, width)
         if moved is not None:
@@ -122,6 +148,8 @@ def _by_nodes(policy: Policy, question: Question) -> Step | None:
 
 def _sequence(policy: Compose, question: Question) -> Step | None:
     parts = policy.parts
+    if prod(question.shape) > _NOISY and any(_noisy(part) for part in parts[:-1]):
+        return None
     bent = max((i + 1 for i, part in enumerate(parts) if not part.linear), default=0)
     found: list[Step | None] = []
     if bent:  # no covariance goes through what is not affine: all until there is one part
@@ -132,3 +160,7 @@ def _sequence(policy: Compose, question: Question) -> Step | None:
     found += [steps(part, replace(question, image=None)) for part in parts[bent:]]
     known = [step for step in found if step is not None]
     return Sequence(known) if len(known) == len(found) else None
+
+
+def _noisy(policy: Policy) -> bool:
+    return any(isinstance(part, GaussianNoise) for part in policy.modules())

@@ -10,20 +10,32 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError, unknown
+from auglean.moments.blends import Blends
 from auglean.moments.chains import by_chain
+from auglean.moments.clamps import clamp_remarks
 from auglean.moments.covariances import MEMORY
 from auglean.moments.forms import Mixed
 from auglean.moments.geometric_rules import displacements
 from auglean.moments.laws import Discrete, hats
 from auglean.moments.masks import Masks, boxes
 from auglean.moments.moments import Moments
+from auglean.moments.noise import Noisy
 from auglean.moments.planning import rule
 from auglean.moments.resized import ResizedCrops, worthwhile
 from auglean.moments.rules import Kind, worst
 from auglean.moments.sampling import by_chance, fourth_by_chance
 from auglean.moments.shifts import Shifts
 from auglean.moments.tasks import Found, Task, change
-from auglean.policies import Policy, RandomCrop, RandomResizedCrop, Shift, Translate, as_policy
+from auglean.policies import (
+    ColorJitter,
+    GaussianNoise,
+    Policy,
+    RandomCrop,
+    RandomResizedCrop,
+    Shift,
+    Translate,
+    as_policy,
+)
 from auglean.policies.base import Compose, Mixture
 from auglean.policies.warping import check_size
 
@@ -116,6 +128,11 @@ def _closed(task: Task) -> Found | None:
     if isinstance(policy, RandomResizedCrop) and worthwhile(*x.shape[2:]):
         crops = ResizedCrops(x, policy, limit=task.limit)
         return Found(crops, "exact finite", none, crops.width, none)
+    if isinstance(policy, GaussianNoise):
+        return Found(Noisy(x.flatten(1), policy, limit=task.limit), "exact finite", none, 1, none)
+    if isinstance(policy, ColorJitter) and policy.parts and policy.linear:
+        blends = Blends(x, policy)
+        return Found(blends, "exact finite", none, blends.width, none)
     law = boxes(policy, *x.shape[2:])
     if law is not None:
         masks = Masks(x, law, fill=policy.fill, limit=task.limit)  # type: ignore[arg-type]
@@ -193,7 +210,7 @@ def _by_branches(task: Task, policy: Mixture) -> Found | None:
 
 def _remarks(task: Task, found: Found) -> list[str]:
     """Say why there is no closed form, and what error is left where it is above `tol`."""
-    remarks = []
+    remarks = clamp_remarks(task)
     if found.kind in ("randomised qmc", "monte carlo"):
         way = "scrambled Sobol points" if found.kind == "randomised qmc" else "draws"
         why = "is not linear in the image" if not task.policy.linear else "has more parameters than nodes can cover"

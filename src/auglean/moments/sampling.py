@@ -11,7 +11,6 @@ from auglean.errors import InputError
 from auglean.moments.rules import Kind, Rule
 from auglean.moments.tasks import Found, Task, part_of, size
 from auglean.policies import Policy
-from auglean.policies.base import Adapted, Compose, Mixture
 from auglean.randomness import Keys, derive, generator
 
 _REPLICATES = 8
@@ -123,6 +122,4 @@ def _smooth(policy: Policy) -> bool:
 
 def _foreign(policy: Policy) -> bool:
     """Whether a seed, and no smooth parameter, stands behind some operator."""
-    if isinstance(policy, Compose | Mixture):
-        return any(_foreign(part) for part in policy.parts)
-    return isinstance(policy, Adapted)
+    return any(name.rpartition(".")[2] == "seed" for name in policy.draw(0))

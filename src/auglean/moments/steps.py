@@ -23,10 +23,11 @@ from auglean.moments.forms import Factored, Mixed
 from auglean.moments.laws import Hats
 from auglean.moments.lowrank import compress, thin
 from auglean.moments.masks import Boxes, Masks
+from auglean.moments.noise import Noisy, noise_moments
 from auglean.moments.rules import Kind, Rule, worst
 from auglean.moments.shifts import extend
 from auglean.moments.transformed import Transformed
-from auglean.policies import Policy
+from auglean.policies import GaussianNoise, Policy
 from auglean.policies.warping import Fill
 
 #: Columns of a factor, at most, where products alone can find it.
@@ -279,6 +280,30 @@ class Given(_Step):
     def __call__(self, state: State, pile: Pile) -> State:
         """Find a factor by products alone."""
         return pile.thinned(self.form, state)
+
+
+@dataclass(frozen=True)
+class Added(_Step):
+    """Independent noise; where it has a clamp, on an image that is certain."""
+
+    policy: GaussianNoise
+    kind: Kind = "exact finite"
+    nodes: int = 1
+
+    def __call__(self, state: State, pile: Pile) -> State:
+        """Give the noise of every value a column of its own."""
+        mean, variance, _ = noise_moments(state.mean, self.policy)
+        own = torch.diag(variance.flatten().sqrt()).view(-1, *mean.shape)
+        return pile.settle(mean, iter([state.columns, own]), state.dropped)
+
+    def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
+        """Keep the noise as a diagonal."""
+        flat, factor = state.mean.reshape(1, -1), state.columns.flatten(1).mT[None]
+        if not len(state.columns):
+            return Noisy(flat, self.policy, limit=pile.limit), state.dropped
+        before = Factored(flat, factor, m4=_UNASKED.of, m4_kind=_UNASKED.kind, limit=pile.limit)
+        form = Noisy(flat, self.policy, before=before, m4=fourth.of, m4_kind=fourth.kind, limit=pile.limit)
+        return form, state.dropped
 
 
 @dataclass(frozen=True)
