@@ -30,7 +30,8 @@ def test_classes_are_those_of_the_moments():
         (row,) = policy.describe(x, most=600).rows
         found = policy.moments(x, most=600)
         assert (row.kind, row.nodes) == (found.kind, found.nodes)
-        assert bool(row.reason) == (not found.kind.startswith(("exact", "quad")))
+        assert row.reason == found.note
+        assert ("closed-form" in row.reason) == (not found.kind.startswith(("exact", "quad")))
     chain = parse("crop1-flip")
     assert chain.describe(x).whole.nodes == chain.moments(x).nodes
 
