@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import betainc, roots_jacobi
 from torch import Tensor
 
 from auglean.errors import InputError
@@ -126,6 +125,8 @@ class _Mixup(Covariance):
     @cached_property
     def m4(self) -> Tensor:
         """`E ‖T − μ‖⁴`, partner by partner, by a Gauss–Jacobi rule of three nodes. Shape `(1,)`."""
+        from scipy.special import roots_jacobi
+
         nodes, weights = roots_jacobi(3, self._alpha - 1, self._alpha - 1)
         total = self._d.new_zeros(1)
         for part in self._partners.deviations():
@@ -231,6 +232,8 @@ def cutmix_boxes(height: int, width: int, alpha: float) -> Boxes:
     >>> [round(weight, 12) for weight in law.weights]
     [0.75]
     """
+    from scipy.special import betainc
+
     ends = sorted({i / n for n in (height, width) for i in range(n // 2 + 1)} | {0.5})
     weights, rows, columns = [], [], []
     for low, high in pairwise(ends):
