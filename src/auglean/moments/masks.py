@@ -20,7 +20,7 @@ from torch import Tensor
 from auglean.moments.box_laws import sides
 from auglean.moments.covariances import MEMORY, Covariance, check_memory
 from auglean.moments.rules import Kind
-from auglean.policies import ClampedErasing, Cutout, Policy, RandomErasing
+from auglean.policies import Cutout, Policy, RandomErasing
 from auglean.policies.warping import Fill, colour
 
 
@@ -101,7 +101,7 @@ def _cutout(policy: Cutout, height: int, width: int) -> Boxes:
 
 @boxes.register
 def _erasing(policy: RandomErasing, height: int, width: int) -> Boxes | None:
-    if policy.fill == "noise" or isinstance(policy, ClampedErasing):
+    if policy.fill == "noise":
         return None
     law = sides(policy, height, width)
 
