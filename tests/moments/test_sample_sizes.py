@@ -204,3 +204,15 @@ def test_bad_input(options, words):
     options = {"data": data(), **options}
     with pytest.raises(al.InputError, match=words):
         al.samples_needed(Flip(), options.pop("data"), **options)
+
+
+def test_wide_factors_come_in_small_pieces(monkeypatch):
+    from auglean.moments import examples
+
+    whole = al.samples_needed(RandomCrop(1), data(7), target="covariance")
+    monkeypatch.setattr(examples, "_FACTORS", 8 * 9 * 36 * 2)  # two images of nine shifts
+    sizes = [len(ids) for ids, *_ in examples.moments_in_pieces(RandomCrop(1), Examples(data(7)))]
+    assert sizes == [2, 2, 2, 1]
+    pieces = al.samples_needed(RandomCrop(1), data(7), target="covariance")
+    torch.testing.assert_close(pieces.rms, whole.rms)
+    assert pieces.data_rms == pytest.approx(whole.data_rms)

@@ -15,7 +15,7 @@ from auglean.progress import track
 from auglean.signals.collecting import fetch
 
 _PIECE = 64  # images whose moments are computed together
-_NODES = 2**28  # bytes of as many nodes of them
+_FACTORS = 2**28  # bytes of the factors of their covariances
 
 
 class Examples:
@@ -76,8 +76,9 @@ def moments_in_pieces(
     Yields:
         Positions in the data `(B,)`, images `(B, C, H, W)`, targets `(B, …)` and `Moments` of them.
     """
-    size = examples.batch(torch.tensor([0]))[0].numel()
-    step = max(1, min(_PIECE, _NODES // (8 * _PIECE * size)))
+    first = examples.batch(torch.tensor([0]))[0]
+    width = policy.moments(first if device is None else first.to(device), **options).covariance.width
+    step = max(1, min(_PIECE, _FACTORS // (8 * width * first.numel())))
     for ids in track(torch.arange(len(examples)).split(step), "moments"):
         x, targets = examples.batch(ids)
         if device is not None:

@@ -87,6 +87,7 @@ def moment_spread(
             rows.append(torch.stack([(found.m4 - norm2).clamp(min=0), norm2 + trace.square(), norm2, 0 * norm2 + 1]))
             if x[0].numel() <= _DENSE:
                 average = average + sum(columns @ columns.T for columns in found.covariance.columns())
+            kinds.append(found.m4_kind)
         kinds.append(found.kind)
         errors.append(float(found.error.max()))
     variance, pairs, size2, freedom = torch.cat(rows, 1).cpu()
