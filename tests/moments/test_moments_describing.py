@@ -4,7 +4,24 @@ import torch
 from moment_case import images
 
 import auglean as al
-from auglean.policies import Affine, Flip, Identity, RandomErasing, RandomResizedCrop, Shift, mixture, parse
+from auglean.policies import (
+    Affine,
+    ChannelPermutation,
+    ClampedErasing,
+    ColorJitter,
+    Flip,
+    Gamma,
+    GaussianBlur,
+    GaussianNoise,
+    Identity,
+    Posterize,
+    RandomErasing,
+    RandomResizedCrop,
+    Shift,
+    SolarizeAbove,
+    mixture,
+    parse,
+)
 
 WORDS = ["crop4", "cutout8", "translate4", "rotate15", "scale0.2", "shear10", "flip0.3"]
 
@@ -86,3 +103,18 @@ def test_a_pipeline_of_torchvision(v2):
     assert found.rows[1].interpolation == "nearest"
     assert "ElasticTransform moves every pixel" in found.rows[2].reason
     assert "whole levels" in found.whole.reason
+
+
+def test_laws_of_colours():
+    found = {
+        ColorJitter(0.4, hue=0.1): "Brightness factor: U[0.6, 1.4]; Hue hue: U[-0.1, 0.1]; order: any, equally likely",
+        GaussianBlur(3, (0.1, 2.0)): "sigma: U[0.1, 2] px; kernel: 3×3 px",
+        GaussianNoise(0.1): "noise: N(0, 0.1²) each value",
+        Gamma((0.5, 2.0), gain=(0.8, 1.0)): "gamma: U[0.5, 2]; gain: U[0.8, 1]",
+        SolarizeAbove(0.5, addition=(-0.1, 0.1)): "threshold: 0.5; addition: U[-0.1, 0.1]",
+        Posterize(4): "bits: 4 to 8, equally likely",
+        ChannelPermutation(): "order: any, equally likely",
+    }
+    erasing = "erase: with probability 0.3; area: U[0.02, 0.33]; ratio: U[0.3, 1] or U[1, 3.3], sides cut off"
+    for policy, law in [*found.items(), (ClampedErasing(0.3), erasing)]:
+        assert policy.describe(images(3, 6, 6), most=200).rows[0].law == law

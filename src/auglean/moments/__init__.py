@@ -1,6 +1,7 @@
 """What a policy does to an image, exactly where that is possible: mean and covariance of augmented samples."""
 
-from auglean.moments import colour_rules as colour_rules  # these two are imported for the rules that they make known
+from auglean.moments import colour_laws as colour_laws  # these are imported for what they make known
+from auglean.moments import colour_rules as colour_rules
 from auglean.moments import geometric_rules as geometric_rules
 from auglean.moments.alignment import Alignment, alignment
 from auglean.moments.comparing import PolicyComparison, compare_policies
