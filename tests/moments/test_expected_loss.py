@@ -167,6 +167,8 @@ X, Y = data()
         ((X[:0], Y[:0]), {}, "no image"),
         ((X, Y[:3]), {}, "as many targets"),
         ((X, Y + 1), {}, "label 3"),
+        ((X, Y + 1), {"loss": "squared"}, "from 1 to 3 do not fit 3 outputs"),
+        ((X, X.flatten(1)), {"loss": "squared"}, r"\(7, 36\) do not fit 3 outputs"),
         ((X, Y), {"loss": "crossentropy"}, "did you mean 'cross-entropy'"),
         ((X, Y), {"method": "node"}, "did you mean 'nodes'"),
         ((X, Y), {"nodes": 4}, "8 nodes or more"),

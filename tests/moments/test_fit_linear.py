@@ -203,6 +203,7 @@ X, Y = data()
         (X, Y, al.as_policy(lambda image: image), {}, "not"),
         (X[:0], Y[:0], Flip(), {}, "n targets"),
         (X, Y[:3], Flip(), {}, "n targets"),
+        (X, Y - 1, Flip(), {}, "from -1 to 1"),
         (X, Y, Flip(), {"ridge": -1.0}, "ridge of 0"),
         (X, Y, Flip(), {"tol": 0.0}, "tol above 0"),
         (X[:3], Y[:3], Identity(), {"ridge": 0.0}, "ridge above 0"),

@@ -57,9 +57,22 @@ def _squared(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def target_vectors(targets: Tensor, outputs: int) -> Tensor:
-    """Bring labels to one-hot vectors, and float targets to `(B, outputs)`. float64."""
+    """Bring labels to one-hot vectors, and float targets to `(B, outputs)`. float64.
+
+    Raises:
+        InputError: If labels are outside `0 … outputs − 1`, or targets are of another length.
+    """
     if targets.is_floating_point():
+        if targets.numel() != len(targets) * outputs:
+            raise InputError(
+                f"Targets of shape {tuple(targets.shape)} do not fit {outputs} outputs; give one for each."
+            )
         return targets.double().reshape(len(targets), outputs)
+    if targets.ndim != 1 or bool(((targets < 0) | (targets >= outputs)).any()):
+        raise InputError(
+            f"Labels of shape {tuple(targets.shape)} from {int(targets.min())} to {int(targets.max())} do not fit "
+            f"{outputs} outputs; give one for each image, from 0 to {outputs - 1}."
+        )
     return F.one_hot(targets, outputs).double()
 
 
