@@ -1,7 +1,7 @@
 """Condensed images beside real ones under one protocol, and accuracy by processor second while they are made.
 
 python benchmarks/condensation_tables.py --data FOLDER --per-class 1 [--methods dm dsa] [--steps 200 400]
-    [--pool 40 32] [--sets 2] [--repeats 2] [--epochs 300] [--epochs-augmented 300] [--test-limit 2000]
+    [--pool 40 32] [--sets 2] [--repeats 2] [--epochs 300] [--epochs-augmented 300] [--test-limit 2000] [--device cuda]
 python benchmarks/condensation_tables.py --draw    # only the plot, from the result files
 """
 
@@ -71,7 +71,7 @@ def draw(path: Path) -> None:
     from matplotlib.figure import Figure
 
     found = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("condensation-*.json"))]
-    found = [result for result in found if result["machine"]["device"] == "cpu"]
+    found = [result for result in found if "course" in result]
     figure = Figure(figsize=(3.6 * len(found), 3.4), layout="constrained")
     for ax, result in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
         for name, course in result["course"].items():
@@ -81,9 +81,10 @@ def draw(path: Path) -> None:
             if row["augmented"] and row["name"] in ("random", "k-means", "class-mean"):
                 dashes = ":" if row["name"] == "random" else "--"
                 ax.axhline(100 * row["validation"], color="#888888", linestyle=dashes, linewidth=1.2, label=row["name"])
-        ax.set_title(f"{result['data']['name']}, {result['config']['per_class']} per class", fontsize=10)
+        where = result["machine"].get("gpu", "one thread")
+        ax.set_title(f"{result['data']['name']}, {result['config']['per_class']} per class, {where}", fontsize=9)
         ax.set_xlabel("processor seconds of condensation")
-        ax.legend(frameon=False, fontsize=9)
+        ax.legend(frameon=False, fontsize=9, loc="center right")
     figure.axes[0].set_ylabel("accuracy on held-out images, %")
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, nargs="+", help="Of each method; by default its own.")
     parser.add_argument("--baselines", nargs="+", default=["random", "herding", "k-means"])
     parser.add_argument("--sets", type=int, default=2)
+    parser.add_argument("--baseline-sets", type=int, help="By default as many as --sets, but not under 3.")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--networks", nargs="+", default=["convnet"])
     parser.add_argument("--epochs", type=int, default=300)
@@ -132,14 +134,15 @@ def main() -> None:
         validation=sets.validation,
         networks=options.networks,
         baselines=options.baselines,
+        sets=options.baseline_sets,
         repeats=options.repeats,
         protocol=Protocol(options.epochs, options.epochs_augmented, whole_steps=options.whole_steps),
         device=options.device,
     )
     print(found)
-    name = f"condensation-{sets.train.name}-{options.per_class}" + ("" if options.device == "cpu" else "-gpu")
+    name = "-".join(["condensation", sets.train.name, str(options.per_class), *options.methods])
     write(
-        options.out or RESULTS / f"{name}.json",
+        options.out or RESULTS / f"{name}{'' if options.device == 'cpu' else '-gpu'}.json",
         options.device,
         data=describe_data(sets),
         made={name: [dict(tiny.how) for tiny in several] for name, several in condensed.items()},

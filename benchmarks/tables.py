@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from condensation_rows import tables as condensation
 from reproduce_rows import table as reproduce_2019
 
 from auglean.reports import markdown_table, speedup_table
@@ -26,6 +27,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     "README.md",
     "docs/comparing.md",
+    "docs/condensation.md",
     "docs/facility-location.md",
     "docs/influence.md",
     "docs/label-noise.md",
@@ -244,6 +246,7 @@ _FIGURES = (("seconds", 3), ("megabytes", 0), ("L_ratio", 4), ("times_floor", 1)
 
 def section(name: str) -> str:
     others = {
+        "condensation": condensation,
         "influence": influence,
         "label_noise": label_noise,
         "reproduce-2019": reproduce_2019,

@@ -98,6 +98,7 @@ def condensation_table(result: Result) -> Table:
     """
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     config, data = result["config"], result["data"]
     title = f"{data['name']}: {config['per_class']} per class by {config['method'].upper()}, test accuracy in %"
@@ -107,7 +108,7 @@ def condensation_table(result: Result) -> Table:
     for network in config["networks"]:
         table.add_section()
         if len(config["networks"]) > 1:
-            table.add_row(f"[bold]{network}[/bold]")
+            table.add_row(Text(network, "bold"))
         for cells in lines(result, network):
             table.add_row(*cells[:5])
     return table

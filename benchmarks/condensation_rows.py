@@ -1,0 +1,74 @@
+"""The tables of docs/condensation.md, from the result files of condensation_tables.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def tables() -> str:
+    """Give a table for each result file of condensation_tables.py, small sets first."""
+    found = [json.loads(file.read_text()) for file in RESULTS.glob("condensation-*.json")]
+    found = [result for result in found if "course" in result]
+    found.sort(key=lambda result: (result["data"]["name"] != "mnist", result["config"]["per_class"]))
+    return "\n\n".join(_table(result) for result in found)
+
+
+def _table(result: dict[str, Any]) -> str:
+    data, config, machine = result["data"], result["config"], result["machine"]
+    protocol, sets = config["protocol"], config["sets"]
+    where = machine.get("gpu") or f"{machine['processor']}, one thread"
+    rows = {(row["name"], row["augmented"]): row for row in result["rows"]}
+    networks = f"{config['repeats']} network{'s' * (config['repeats'] != 1)} per set"
+    if protocol["whole_steps"]:
+        networks += f"; {protocol['whole_steps']:,} steps on the whole data"
+    lines = [
+        f"**{data['name']}, {config['per_class']} per class** ({data['train']:,} training, {data['test']:,} test "
+        f"images; `{config['networks'][0]}`; {protocol['epochs']} epochs; {networks}; {where}, torch "
+        f"{machine['torch']}):",
+        "",
+        "| images | sets | plain | augmented | of whole | s to make |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name in dict.fromkeys(name for name, _ in rows):
+        plain, augmented = rows[name, False], rows[name, True]
+        best = max(plain, augmented, key=lambda row: float(row["validation"]))
+        share = "–" if best["relative"] is None else f"{100 * best['relative']:.1f}%"
+        cells = [name, str(sets[name]), _accuracy(plain), _accuracy(augmented), share, _made(result, name, plain)]
+        lines.append(f"| {' | '.join(cells)} |")
+    for name in config["synthetic"]:
+        lines += ["", _shares(name, rows) + " " + _score(name, result)]
+    return "\n".join([*lines, "", f"Repeat: `{result['command']}`."])
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    accuracy = row["accuracy"]
+    spread = f" ± {100 * accuracy['std']:.1f}" if len(accuracy["values"]) > 1 else ""
+    return f"{100 * accuracy['mean']:.1f}{spread}"
+
+
+def _made(result: dict[str, Any], name: str, row: dict[str, Any]) -> str:
+    """Processor seconds where the processor did it, for it was not alone with the work; else those of the clock."""
+    made = result["made"].get(name)
+    if made and result["machine"]["device"] == "cpu":
+        return f"{sum(one['cpu_seconds'] for one in made) / len(made):.0f} (processor)"
+    return f"{row['seconds_made']:.0f}" if row["seconds_made"] >= 0.5 else "0"
+
+
+def _shares(name: str, rows: dict[tuple[str, bool], dict[str, Any]]) -> str:
+    at = {key: 100 * row["accuracy"]["mean"] for key, row in rows.items()}
+    training, images = at["random", True] - at["random", False], at[name, True] - at["random", True]
+    total = training + images
+    return (
+        f"{name.upper()} with augmentation is {total:+.1f} points over random images without: {training:+.1f} come "
+        f"from training with augmentation, {images:+.1f} from images that were made for it."
+    ).replace("-", "−")
+
+
+def _score(name: str, result: dict[str, Any]) -> str:
+    score = next(score for score in result["scores"] if score["name"] == name)
+    told = [f"{key.upper()} {score[key]:.3f}" for key in ("hlr", "ior", "lrs", "ars") if score[key] is not None]
+    return f"{', '.join(told)}."
