@@ -17,6 +17,9 @@ NAMES = (
     "cutout4",
     "brightness0.4-contrast0.4",
     "translate2-rotate15",
+    "crop2-flip-cutout4",
+    "translate2-flip-rotate15",
+    "contrast0.4-crop2-flip",
 )
 
 
@@ -31,3 +34,5 @@ def test_moments_are_those_of_a_cpu(name):
     assert torch.allclose(there.variance.cpu(), here.variance, atol=1e-9)
     assert torch.allclose(there.matvec(x.cuda()).cpu(), here.matvec(x), atol=1e-8)
     assert torch.allclose(there.eig(3)[0].cpu(), here.eig(3)[0], atol=1e-8)
+    assert torch.allclose(there.frobenius2.cpu(), here.frobenius2, atol=1e-8)
+    assert there.m4.device.type == there.error.device.type == there.dropped.device.type == "cuda"

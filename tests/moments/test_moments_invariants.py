@@ -243,19 +243,3 @@ def test_a_resized_crop_may_come_first():
     turned = alone.dense().view(3, 6, 6, 3, 6, 6).flip(2, 5).reshape(108, 108)
     step = (alone.mean - alone.mean.flip(2)).flatten() / 2
     close(found.dense(), (alone.dense() + turned) / 2 + torch.outer(step, step), 1e-8)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("word", [*WORDS, "crop2-flip-cutout3", "translate2-rotate15", "augmix-m3-w1"])
-def test_on_a_gpu_everything_is_there_and_the_same(word):
-    x, policy = images(2, 3, 8, 8), parse(word)
-    here, there = policy.moments(x, most=512), policy.moments(x.cuda(), most=512)
-    v = images(2, 3, 8, 8, seed=1)
-    faces = [there.mean, there.variance, there.trace, there.error, there.dropped, there.m4, there.frobenius2]
-    faces += [there.matvec(v.cuda()), there.factor(), *there.eig(2)]
-    assert {face.device.type for face in faces} == {"cuda"}
-    assert there.kind == here.kind
-    torch.testing.assert_close(there.mean.cpu(), here.mean, rtol=0, atol=1e-6)
-    torch.testing.assert_close(there.variance.cpu(), here.variance, rtol=0, atol=1e-6)
-    torch.testing.assert_close(there.matvec(v.cuda()).cpu(), here.matvec(v), rtol=0, atol=1e-5)

@@ -12,23 +12,12 @@ from auglean.moments.forms import Stacked
 from auglean.moments.geometric_rules import displacements
 from auglean.moments.laws import Discrete, hats
 from auglean.moments.masks import boxes
+from auglean.moments.piles import Fourth, Pile, State
 from auglean.moments.planning import Question, rule
 from auglean.moments.resized import ResizedCrops, worthwhile
 from auglean.moments.rules import Kind
 from auglean.moments.sampling import fourth_by_chance
-from auglean.moments.steps import (
-    Added,
-    AlongAxis,
-    Branches,
-    ByNodes,
-    Erased,
-    Fourth,
-    Given,
-    Pile,
-    Sequence,
-    State,
-    Step,
-)
+from auglean.moments.steps import Added, AlongAxis, Branches, ByNodes, Erased, Given, Sequence, Step
 from auglean.moments.tasks import Found, Task, change
 from auglean.policies import (
     Compose,

@@ -101,7 +101,7 @@ def thin(covariance: Covariance, share: float, most: int) -> tuple[list[Tensor],
     return [factor for factor, _ in found], [gone for _, gone in found]
 
 
-def leading(covariance: Covariance, k: int, tol: float = 1e-8) -> tuple[Tensor, Tensor]:
+def leading(covariance: Covariance, k: int, tol: float = 1e-7) -> tuple[Tensor, Tensor]:
     """Find the k largest eigenvalues and their vectors by products alone, by a block Krylov space.
 
     Golub & Underwood 1977, with the whole basis kept orthogonal. It grows until `‖C v − λ v‖` of all k is below `tol`
@@ -115,14 +115,18 @@ def leading(covariance: Covariance, k: int, tol: float = 1e-8) -> tuple[Tensor, 
     width = min(d, k + 8)
     block = torch.linalg.qr(_directions(d, width, covariance.mean)).Q.expand(images, -1, -1)
     basis, image = block, covariance.matvec(block)
+    inner = basis.mT @ image  # kept up block by block
     while True:
-        values, vectors = torch.linalg.eigh(basis.mT @ image)
+        values, vectors = torch.linalg.eigh(inner)
         values, vectors = values[:, -k:].flip(1), vectors[..., -k:].flip(2)
         residual = (image @ vectors - basis @ (vectors * values[:, None])).norm(dim=1)
-        if bool((residual <= tol * values[:, :1].abs() + 1e-300).all()) or basis.shape[2] + width > min(d, 40 * width):
+        size = basis.shape[2] + width
+        if bool((residual <= tol * values[:, :1].abs() + 1e-300).all()) or size > min(d, 40 * width):
             return values.clamp(min=0), basis @ vectors
-        check_memory("The Krylov space of eig", 2, images, d, basis.shape[2] + width, limit=covariance.limit)
+        check_memory("The Krylov space of eig", 2, images, d, size, limit=covariance.limit)
         new = image[..., -width:]
         for _ in range(2):  # once leaves rounding behind
             new = torch.linalg.qr(new - basis @ (basis.mT @ new)).Q
-        basis, image = torch.cat([basis, new], 2), torch.cat([image, covariance.matvec(new)], 2)
+        made = covariance.matvec(new)
+        cross, basis, image = basis.mT @ made, torch.cat([basis, new], 2), torch.cat([image, made], 2)
+        inner = torch.cat([torch.cat([inner, cross], 2), torch.cat([cross.mT, new.mT @ made], 2)], 1)
