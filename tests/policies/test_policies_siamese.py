@@ -12,14 +12,13 @@ from policy_case import PolicyCase, generator, images
 from torch.nn import functional as F
 
 from auglean.errors import InputError
-from auglean.policies import Compose, Flip, Mixture, RandomCrop, Rotate, Siamese
+from auglean.policies import AddBrightness, Compose, Flip, Mixture, RandomCrop, Rotate, Siamese
 from auglean.policies.siamese import (
     DIGITS,
     PHOTOGRAPHS,
     EdgeCutout,
     MeanContrast,
     MeanSaturation,
-    ShiftBrightness,
     Stretch,
 )
 
@@ -31,12 +30,12 @@ class Unclamped(PolicyCase):
         pytest.skip("leaves [0, 1] on purpose")
 
 
-class TestShiftBrightness(Unclamped):
+class TestAddBrightnessUnclamped(Unclamped):
     def make(self):
-        return ShiftBrightness(0.5)
+        return AddBrightness(0.5, clamp=False)
 
     def reference(self, image, params):
-        return image + params["shift"]
+        return image + params["offset"]
 
 
 class TestMeanSaturation(Unclamped):
@@ -104,7 +103,7 @@ class TestSiamese(Unclamped):
         branch = int(params["branch"])
         match self.strategy.split("_")[branch]:
             case "color":
-                z = z + params["0.0.shift"]
+                z = z + params["0.0.offset"]
                 z = z.mean(0) + params["0.1.factor"] * (z - z.mean(0))
                 z = z.mean() + params["0.2.factor"] * (z - z.mean())
             case "crop":
@@ -141,7 +140,7 @@ def edge(*place):
 
 
 GOLDEN = [
-    (ShiftBrightness(0.5), {"shift": 0.3}, 134.161911, None, None),
+    (AddBrightness(0.5, clamp=False), {"offset": 0.3}, 134.161911, None, None),
     (MeanSaturation(1), {"factor": 0.6}, 18.961910, 10.034493, None),
     (MeanContrast(0.5), {"factor": 0.8}, 18.961910, 11.154171, None),
     (RandomCrop(1), {"shift": [1, -1]}, 6.738259, 12.189575, None),
@@ -190,7 +189,7 @@ def test_turns_and_stretches_are_the_affine_grids_of_either_convention(align):
 def test_identity_parameters_change_nothing():
     x = wave()
     for policy, row in [
-        (ShiftBrightness(0.5), {"shift": 0.0}),
+        (AddBrightness(0.5, clamp=False), {"offset": 0.0}),
         (MeanSaturation(1), {"factor": 1.0}),
         (MeanContrast(0.5), {"factor": 1.0}),
         (RandomCrop(1), {"shift": [0, 0]}),
@@ -214,7 +213,7 @@ def test_laws():
     shares = torch.bincount(params["branch"], minlength=6) / n
     assert (shares - 1 / 6).abs().max() < 0.005
     for name, low, high in [
-        ("0.0.shift", -0.5, 0.5),
+        ("0.0.offset", -0.5, 0.5),
         ("0.1.factor", 0, 2),
         ("0.2.factor", 0.5, 1.5),
         ("4.shrink", 1 / 1.2, 1.2),
@@ -301,4 +300,4 @@ def test_refuses():
 def test_color_is_three_in_a_row():
     color = Siamese("color", height=8, mean=[0.5], std=[0.2])._within.policy.parts[0]
     assert isinstance(color, Compose)
-    assert [type(part) for part in color.parts] == [ShiftBrightness, MeanSaturation, MeanContrast]
+    assert [type(part) for part in color.parts] == [AddBrightness, MeanSaturation, MeanContrast]

@@ -132,7 +132,7 @@ class ColorJiggle(RandomOrder):
         hue: Largest turn, up to 0.5, or the range as a pair.
 
     >>> ColorJiggle(0.4, hue=0.1).parts
-    [AddBrightness((-0.4, 0.3999999999999999)), Hue((-0.1, 0.1))]
+    [AddBrightness((-0.4, 0.4)), Hue((-0.1, 0.1))]
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class ColorJiggle(RandomOrder):
     ) -> None:
         steps: list[Policy] = []
         if found := _change("The brightness of ColorJiggle", brightness, centre=1.0):
-            steps.append(AddBrightness((found[0] - 1, found[1] - 1)))
+            steps.append(AddBrightness((round(found[0] - 1, 12), round(found[1] - 1, 12))))
         if found := _change("The contrast of ColorJiggle", contrast, centre=1.0):
             steps.append(Brightness(found))
         if found := _change("The saturation of ColorJiggle", saturation, centre=1.0):

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError, unknown
-from auglean.policies.base import Compose, Mixture, Params, Policy, magnitude, number, per_image
-from auglean.policies.colour import _Enhance
+from auglean.policies.base import Compose, Mixture, Params, Policy, number, per_image
+from auglean.policies.colour import AddBrightness, _Enhance
 from auglean.policies.geometric import Cutout, Flip, RandomCrop, Rotate
 from auglean.policies.warping import Padding, Warp, _matrix
 from auglean.randomness import Randomness, uniform
@@ -24,30 +24,6 @@ Device = torch.device | str | None
 #: The operations of the paper for photographs, and those for digits, whose mirror images are no digits.
 PHOTOGRAPHS = "color_crop_cutout_flip_scale_rotate"
 DIGITS = "color_crop_cutout_scale_rotate"
-
-
-class ShiftBrightness(Policy):
-    """Add a number uniform on `[−amount, amount]` to every pixel; nothing is cut off. Parameter `shift (n,)`.
-
-    >>> ShiftBrightness(0.5).apply(torch.zeros(1, 1, 1, 1), {"shift": torch.tensor([0.25])}).item()
-    0.25
-    """
-
-    linear = True
-
-    def __init__(self, amount: float) -> None:
-        super().__init__()
-        self.amount = magnitude("ShiftBrightness", amount)
-
-    def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
-        return {"shift": uniform(n, generator, low=-self.amount, high=self.amount, device=device)}
-
-    def _operate(self, x: Tensor, params: Params) -> Tensor:
-        return x + per_image(params["shift"], x)
-
-    def extra_repr(self) -> str:
-        """The argument."""
-        return number(self.amount)
 
 
 class MeanSaturation(_Enhance):
@@ -166,7 +142,7 @@ class Siamese(Policy):
 
     | word | operation | parameter |
     |---|---|---|
-    | `color` | `ShiftBrightness`, `MeanSaturation` and `MeanContrast` in a row | ± ½, [0, 2] and [½, 1½] |
+    | `color` | `AddBrightness`, `MeanSaturation` and `MeanContrast` in a row | ± ½, [0, 2] and [½, 1½] |
     | `crop` | shift by whole pixels | ± ⌊H/8 + ½⌋ in each axis |
     | `cutout` | erase a square of side ⌊H/2 + ½⌋ | its centre |
     | `flip` | mirror left and right | probability ½ |
@@ -243,7 +219,7 @@ class Siamese(Policy):
 
 def _operation(word: str, height: int, outside: Tensor | None) -> Policy:
     if word == "color":
-        return Compose([ShiftBrightness(0.5), MeanSaturation(1), MeanContrast(0.5)])
+        return Compose([AddBrightness(0.5, clamp=False), MeanSaturation(1), MeanContrast(0.5)])
     if word not in _MOVING:
         raise unknown("siamese operation", word, ["color", *_MOVING])
     moving = _MOVING[word](height)

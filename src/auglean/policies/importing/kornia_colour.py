@@ -46,7 +46,7 @@ def _jitter(module: Any, reader: KorniaReader) -> Policy:
 def _brightness(module: Any, reader: KorniaReader) -> Policy:
     low, high = _range(module, "brightness_factor")
     clip = bool(module.clip_output)
-    return reader.gated(module, AddBrightness((low - 1, high - 1), clamp=clip), clamps=clip)
+    return reader.gated(module, AddBrightness((round(low - 1, 12), round(high - 1, 12)), clamp=clip), clamps=clip)
 
 
 @kornia.reads("RandomContrast")
