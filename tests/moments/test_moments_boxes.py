@@ -7,7 +7,7 @@ from moment_case import MomentCase, brute, images
 
 import auglean as al
 from auglean.moments.box_laws import sides
-from auglean.policies import RandomErasing, RandomResizedCrop
+from auglean.policies import ClampedErasing, RandomErasing, RandomResizedCrop
 
 LAWS = [
     RandomErasing(),
@@ -15,6 +15,8 @@ LAWS = [
     RandomErasing(scale=(0.25, 0.25)),
     RandomErasing(ratio=(1, 1)),
     RandomErasing(scale=(0.3, 0.3), ratio=(1.5, 1.5)),
+    ClampedErasing(scale=(0.02, 0.9)),
+    ClampedErasing(scale=(0.1, 0.3), ratio=(2.0, 9.0)),
     RandomResizedCrop(),
     RandomResizedCrop((0.8, 1.0), (2, 3)),  # often fails
 ]
@@ -26,8 +28,9 @@ def test_sides_against_draws(policy, size):
     law, n = sides(policy, *size), 100_000
     table = torch.zeros(size[0] + 1, size[1] + 1, dtype=torch.float64)
     table[law.down, law.across] = law.weights
-    across, down = policy._fallback(*size)
-    table[down, across] += law.failed
+    if law.failed:
+        across, down = policy._fallback(*size)
+        table[down, across] += law.failed
     torch.testing.assert_close(table.sum(), torch.tensor(1.0, dtype=torch.float64), rtol=0, atol=1e-12)
     _, _, across, down = policy.boxes(policy.draw(n, generator=torch.Generator().manual_seed(0)), *size)
     found = torch.zeros_like(table).index_put_((down, across), torch.tensor(1 / n).double(), accumulate=True)
@@ -70,6 +73,40 @@ class TestResizedCropNearest(TestResizedCrop):
 class TestResizedCropThatFails(TestResizedCrop):
     def make(self):
         return RandomResizedCrop((0.5, 1.0), (1.9, 3.0))
+
+
+class TestErasing(MomentCase):
+    size = (2, 5, 6)
+    p, scale, ratio, fill = 0.6, (0.05, 0.6), (0.4, 2.0), (0.3, 0.8)
+
+    def make(self):
+        return RandomErasing(self.p, scale=self.scale, ratio=self.ratio, fill=self.fill)
+
+    def truth(self, x):
+        law, rows, weights = sides(self.make(), 5, 6), [x], []
+        for down, across, weight in zip(law.down.tolist(), law.across.tolist(), law.weights.tolist(), strict=True):
+            for i in range(6 - down):
+                for j in range(7 - across):
+                    y = x.clone()
+                    y[:, i : i + down, j : j + across] = x.new_tensor(self.fill)[:, None, None]
+                    rows.append(y)
+                    weights.append(self.p * weight / (6 - down) / (7 - across))
+        return *brute(torch.stack(rows), torch.tensor([1 - sum(weights), *weights], dtype=torch.float64)), 1e-13
+
+
+class TestErasingThatFails(TestErasing):
+    p, scale, ratio = 1.0, (0.5, 1.0), (0.3, 3.0)
+
+
+def test_erasing_of_torchvision(v2):
+    options = {"scale": (0.05, 0.4), "ratio": (0.2, 0.5)}
+    x, transform = images(3, 6, 7, seed=1), v2.RandomErasing(value=(0.2, 0.5, 0.9), **options)
+    draws, found = drawn(transform, x, 20_000), al.from_torchvision(transform).moments(x)
+    assert found.kind == "exact finite"
+    assert agree(draws, found)
+    options["fill"] = (0.2, 0.5, 0.9)
+    for twin in ({"ratio": (2.0, 5.0)}, {"p": 0.55}, {"scale": (0.05, 0.5)}, {"fill": 0.0}):
+        assert not agree(draws, RandomErasing(**options | twin).moments(x))
 
 
 def test_resized_crops_of_torchvision(v2):

@@ -15,6 +15,7 @@ from auglean.errors import InputError
 from auglean.moments.computing import moments_of
 from auglean.policies import (
     Affine,
+    ClampedErasing,
     Cutout,
     Flip,
     Perspective,
@@ -248,4 +249,8 @@ def _perspective(policy: Perspective, height: int, width: int) -> dict[str, str]
 
 
 def _box(policy: RandomErasing | RandomResizedCrop) -> dict[str, str]:
+    if isinstance(policy, ClampedErasing):
+        low, high = policy.ratio
+        pieces = f"U[{low:.4g}, 1] or U[1, {high:.4g}]" if low < 1 < high else _between(low, high)
+        return {"area": _between(*policy.scale), "ratio": pieces}
     return {"area": _between(*policy.scale), "ratio": f"exp U[log {policy.ratio[0]:.4g}, log {policy.ratio[1]:.4g}]"}

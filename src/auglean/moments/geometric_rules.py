@@ -16,13 +16,13 @@ from auglean.moments.rules import Kind, Rule, integer_knots, panel_rule, product
 from auglean.policies import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Shift, Translate
 from auglean.policies.warping import Warp
 
+#: Law of one displacement.
+Spread = Uniform | Discrete
+
 
 @rule.register
 def _flip(policy: Flip, question: Question) -> Rule:
     return finite({"flip": torch.tensor([False, True])}, [1 - policy.p, policy.p])
-
-
-Spread = Uniform | Discrete
 
 
 def displacements(policy: Translate | Shift | RandomCrop, height: int, width: int) -> tuple[Spread, Spread]:

@@ -31,8 +31,9 @@ from auglean.policies.colour import (
     Sharpness,
 )
 from auglean.policies.copies import Copies, copies_for, crop_copies, rotate_copies, translate_copies
+from auglean.policies.copying import Cutout, Flip, RandomCrop
 from auglean.policies.curves import Clamp, Gamma, Invert, Quantize, SolarizeAbove
-from auglean.policies.geometric import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Shift, Translate
+from auglean.policies.geometric import Affine, Rotate, Scale, Shear, Shift, Translate
 from auglean.policies.hsv import HSVSaturation, Hue
 from auglean.policies.importing import from_kornia, from_torchvision
 from auglean.policies.levels import AutoContrast, Equalize, Posterize, Solarize

@@ -10,7 +10,8 @@ from auglean.errors import InputError, unknown
 from auglean.policies.auto import AugMix, RandAugment, TrivialAugment
 from auglean.policies.base import Compose, Identity, Policy, as_policy
 from auglean.policies.colour import Brightness, Contrast, Saturation, Sharpness
-from auglean.policies.geometric import Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Translate
+from auglean.policies.copying import Cutout, Flip, RandomCrop
+from auglean.policies.geometric import Rotate, Scale, Shear, Translate
 from auglean.policies.levels import AutoContrast, Equalize, Posterize, Solarize
 
 # word: (constructor, an example; `None` where the word takes no number)

@@ -11,7 +11,8 @@ from typing import Any
 
 from auglean.policies.base import Policy
 from auglean.policies.boxes import ClampedErasing, RandomResizedCrop
-from auglean.policies.geometric import Affine, Flip, RandomCrop, Rotate
+from auglean.policies.copying import Flip, RandomCrop
+from auglean.policies.geometric import Affine, Rotate
 from auglean.policies.importing.kornia import KorniaReader, ends, kornia, shortest
 from auglean.policies.warping import Options
 

@@ -13,7 +13,8 @@ from typing import Any
 from auglean.errors import InputError
 from auglean.policies.base import Policy, sometimes
 from auglean.policies.boxes import RandomErasing, RandomResizedCrop
-from auglean.policies.geometric import Affine, Flip, RandomCrop, Rotate
+from auglean.policies.copying import Flip, RandomCrop
+from auglean.policies.geometric import Affine, Rotate
 from auglean.policies.importing.reading import Reader
 from auglean.policies.importing.torchvision import torchvision
 from auglean.policies.perspective import Perspective
