@@ -10,7 +10,8 @@ from torch import nn
 import auglean as al
 from auglean import networks
 from auglean.condensation import ARCHITECTURES, Protocol, SyntheticSet, baseline, evaluate, fair_scores, learn
-from auglean.condensation.evaluating import Memory, read_sets
+from auglean.condensation.evaluating import read_sets
+from auglean.condensation.protocol import Memory
 from auglean.data import split
 from auglean.errors import InputError
 from auglean.policies import Siamese

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import torch
 
 from auglean import networks as named_networks
 from auglean.condensation.baselines import baseline
-from auglean.condensation.learning import PUBLISHED, epochs_to_steps, learn
+from auglean.condensation.learning import learn
 from auglean.condensation.methods import DM
+from auglean.condensation.protocol import SCORES, Evaluation, Memory, Protocol, Row, spread
 from auglean.condensation.scoring import fair_scores
 from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import ImageSet, load, split
@@ -23,7 +23,7 @@ from auglean.errors import InputError
 from auglean.policies import Policy, as_given
 from auglean.progress import track
 from auglean.randomness import derive
-from auglean.training import Recipe, correct, new_network
+from auglean.training import correct, new_network
 from auglean.training.fitting import check_agree, check_options
 
 #: The networks on which it shows whether images were made for one architecture only.
@@ -34,108 +34,6 @@ _JUDGED_AT_ONCE = 64
 
 One = SyntheticSet | str | Path
 Given = One | Sequence[One] | Mapping[str, One | Sequence[One]]
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """How networks are trained, the same for every row.
-
-    Args:
-        epochs: Passes over the images without augmentation; 300 as published.
-        epochs_augmented: Passes with augmentation; 1000 as published.
-        recipe: Options of SGD.
-        rates: Learning rates to choose from on held-out real images, for each network, with and without augmentation,
-            by the mean accuracy of all rows: no row has a rate to itself. By default that of the recipe.
-        whole_steps: Steps on the whole data; None leaves out that row, and all that is relative to it.
-    """
-
-    epochs: int = 300
-    epochs_augmented: int = 1000
-    recipe: Recipe = PUBLISHED
-    rates: tuple[float, ...] = ()
-    whole_steps: int | None = 2000
-
-    def __post_init__(self) -> None:
-        least = min(self.epochs, self.epochs_augmented, 1 if self.whole_steps is None else self.whole_steps)
-        if least < 1:
-            raise InputError(
-                f"The protocol was given {self.epochs} epochs, {self.epochs_augmented} with augmentation and "
-                f"{self.whole_steps} steps on the whole data; give 1 or more of each."
-            )
-        for rate in self.rates:
-            replace(self.recipe, lr=rate)
-
-    def steps(self, images: int, *, augmented: bool) -> int:
-        """Count the optimiser steps on so many images."""
-        return epochs_to_steps(self.epochs_augmented if augmented else self.epochs, images, self.recipe)
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What `evaluate` found.
-
-    Attributes:
-        rows: One for each kind of images, network, and training with or without augmentation. `accuracy` has the mean
-            and the standard deviation over sets, and the mean of each set; `within` is the spread over networks that
-            are trained on the same set.
-        scores: HLR, IOR, LRS and ARS of the synthetic images on each network, see `fair_scores`; `own` says whether
-            their own recipe, chosen on held-out images, is the augmented one.
-        config: How it was done.
-    """
-
-    rows: tuple[Row, ...]
-    scores: tuple[Row, ...]
-    config: Mapping[str, Any]
-
-    def row(self, name: str, *, network: str | None = None, augmented: bool = True) -> Row:
-        """Give the row of a name, by default of the first network."""
-        wanted = name, network or self.config["networks"][0], augmented
-        for row in self.rows:
-            if (row["name"], row["network"], row["augmented"]) == wanted:
-                return row
-        raise InputError(f"There is no row {wanted}; there are {sorted({row['name'] for row in self.rows})}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain values."""
-        return {"config": dict(self.config), "rows": list(self.rows), "scores": list(self.scores)}
-
-    def __repr__(self) -> str:
-        lines = [f"{'network':<14} {'images':<12} {'plain':>14} {'augmented':>14} {'of whole':>9}"]
-        for network in self.config["networks"]:
-            for name in dict.fromkeys(row["name"] for row in self.rows):
-                cells, best = [], None
-                for augmented in (False, True):
-                    row = self.row(name, network=network, augmented=augmented)
-                    accuracy = row["accuracy"]
-                    cells.append(f"{100 * accuracy['mean']:>6.1f} ± {100 * accuracy['std']:<5.1f}")
-                    best = row["relative"]
-                told = "" if best is None else f"{100 * best:.1f} %"
-                lines.append(f"{network:<14} {name:<12} {cells[0]:>14} {cells[1]:>14} {told:>9}")
-        for score in self.scores:
-            told = ", ".join(f"{key.upper()} {score[key]:.3f}" for key in _SCORES if score[key] is not None)
-            lines.append(f"{score['name']} on {score['network']}: {told}")
-        return "\n".join(lines)
-
-
-_SCORES = ("hlr", "ior", "lrs", "ars")
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a caller keeps of an evaluation, so that one that was stopped need not begin anew.
-
-    Attributes:
-        recall: Gives what was kept under a name, or None.
-        keep: Keeps plain values under a name.
-        stop: Asked after each network; True raises `KeyboardInterrupt`.
-        job: Gives a context in which the part of a name runs.
-    """
-
-    recall: Callable[[str], Mapping[str, Any] | None] = lambda name: None
-    keep: Callable[[str, Mapping[str, Any]], None] = lambda name, found: None
-    stop: Callable[[], bool] = lambda: False
-    job: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
 
 
 def evaluate(
@@ -288,7 +186,7 @@ def _scores(rows: Sequence[Row], ours: str, network: str) -> dict[str, Any]:
     told: dict[str, Any] = {"name": ours, "network": network, "own": own}
     synthetic, random = accuracy(ours, own), accuracy("random", own)
     if random is None or synthetic is None:
-        return {**told, **dict.fromkeys(_SCORES)}
+        return {**told, **dict.fromkeys(SCORES)}
     both = [
         (float(at[ours, way]["accuracy"]["mean"]), float(at["random", way]["accuracy"]["mean"]))
         for way in (True, False)
@@ -348,7 +246,7 @@ class _Evaluation:
             self.memory.keep(job, found)
         sets, runs = self.contestants[name], found["runs"]
         means = [_mean([run["accuracy"] for run in each]) for each in runs]
-        within = [_std([run["accuracy"] for run in each]) for each in runs]
+        within = [spread([run["accuracy"] for run in each])["std"] for each in runs]
         return {
             "name": name,
             "network": network,
@@ -357,7 +255,7 @@ class _Evaluation:
             "bytes": sets[0].images.nbytes,
             "rate": rate,
             "steps": self._steps(sets[0], augmented),
-            "accuracy": {"mean": _mean(means), "std": _std(means), "values": means},
+            "accuracy": spread(means),
             "within": _mean(within),
             "validation": _mean([run["validation"] for each in runs for run in each]),
             "seconds": _mean([run["seconds"] for each in runs for run in each]),
@@ -416,7 +314,3 @@ def seconds_of(images: SyntheticSet | ImageSet) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     return float(torch.tensor(values, dtype=torch.float64).mean())
-
-
-def _std(values: Sequence[float]) -> float:
-    return float(torch.tensor(values, dtype=torch.float64).std()) if len(values) > 1 else 0.0

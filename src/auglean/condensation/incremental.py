@@ -12,9 +12,10 @@ from torch import Tensor
 from auglean import networks
 from auglean.condensation.baselines import baseline
 from auglean.condensation.condensing import condense
-from auglean.condensation.evaluating import Protocol, seconds_of
+from auglean.condensation.evaluating import seconds_of
 from auglean.condensation.learning import learn
 from auglean.condensation.methods import DM, Method
+from auglean.condensation.protocol import Protocol, spread
 from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import ImageSet, load
 from auglean.errors import InputError
@@ -116,7 +117,7 @@ def continual(
             "memory": name,
             "classes": seen,
             "images": seen * per_class,
-            "accuracy": _spread([accuracy for accuracy, _ in each]),
+            "accuracy": spread([accuracy for accuracy, _ in each]),
             "seconds": sum(seconds for _, seconds in each) / len(each),
         }
         for (name, seen), each in sorted(found.items(), key=lambda item: list(kinds).index(item[0][0]))
@@ -201,8 +202,3 @@ def _joined(kept: Sequence[SyntheticSet], seen: ImageSet) -> SyntheticSet:
     return SyntheticSet(
         torch.cat([one.images for one in kept]), torch.cat(labels), seen.class_names, first.mean, first.std
     )
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    column = torch.tensor(values, dtype=torch.float64)
-    return {"mean": float(column.mean()), "std": float(column.std()) if len(values) > 1 else 0.0, "values": values}

@@ -23,7 +23,8 @@ from auglean.condensation import (
 )
 from auglean.condensation.baselines import check_baseline
 from auglean.condensation.engine import Schedule
-from auglean.condensation.evaluating import HELD_OUT, Memory, distinct
+from auglean.condensation.evaluating import HELD_OUT, distinct
+from auglean.condensation.protocol import Memory
 from auglean.condensation.starting import Init
 from auglean.data import Splits
 from auglean.data.splitting import part
