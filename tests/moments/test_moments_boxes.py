@@ -98,6 +98,25 @@ class TestErasingThatFails(TestErasing):
     p, scale, ratio = 1.0, (0.5, 1.0), (0.3, 3.0)
 
 
+class TestErasingByNoise(MomentCase):
+    """Against draws alone: the law is continuous in every value."""
+
+    size = (2, 4, 5)
+
+    def make(self):
+        return RandomErasing(0.8, scale=(0.1, 0.5), fill="noise")
+
+
+def test_erasing_by_noise_of_torchvision(v2):
+    options = {"scale": (0.05, 0.4), "ratio": (0.2, 0.5)}
+    x, transform = images(3, 6, 7, seed=1), v2.RandomErasing(value="random", **options)
+    draws, found = drawn(transform, x, 20_000), al.from_torchvision(transform).moments(x)
+    assert found.kind == "exact finite"
+    assert agree(draws, found)
+    for twin in ({"p": 0.55}, {"fill": 0.0}):
+        assert not agree(draws, RandomErasing(**{"fill": "noise", **options, **twin}).moments(x))
+
+
 def test_erasing_of_torchvision(v2):
     options = {"scale": (0.05, 0.4), "ratio": (0.2, 0.5)}
     x, transform = images(3, 6, 7, seed=1), v2.RandomErasing(value=(0.2, 0.5, 0.9), **options)

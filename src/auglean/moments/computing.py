@@ -17,9 +17,10 @@ from auglean.moments.covariances import MEMORY
 from auglean.moments.forms import Mixed
 from auglean.moments.geometric_rules import displacements
 from auglean.moments.laws import Discrete, hats
-from auglean.moments.masks import Masks, boxes
+from auglean.moments.masks import Masks, boxes, random_boxes
 from auglean.moments.moments import Moments
 from auglean.moments.noise import Noisy
+from auglean.moments.noisy_masks import NoisyMasks
 from auglean.moments.planning import rule
 from auglean.moments.resized import ResizedCrops, worthwhile
 from auglean.moments.rules import Kind, worst
@@ -31,6 +32,7 @@ from auglean.policies import (
     GaussianNoise,
     Policy,
     RandomCrop,
+    RandomErasing,
     RandomResizedCrop,
     Shift,
     Translate,
@@ -133,6 +135,9 @@ def _closed(task: Task) -> Found | None:
     if isinstance(policy, ColorJitter) and policy.parts and policy.linear:
         blends = Blends(x, policy)
         return Found(blends, "exact finite", none, blends.width, none)
+    if isinstance(policy, RandomErasing) and policy.fill == "noise":
+        noisy = NoisyMasks(x, random_boxes(policy, *x.shape[2:]), limit=task.limit)
+        return Found(noisy, "exact finite", none, noisy.width, none)
     law = boxes(policy, *x.shape[2:])
     if law is not None:
         masks = Masks(x, law, fill=policy.fill, limit=task.limit)  # type: ignore[arg-type]

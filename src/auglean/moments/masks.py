@@ -101,8 +101,11 @@ def _cutout(policy: Cutout, height: int, width: int) -> Boxes:
 
 @boxes.register
 def _erasing(policy: RandomErasing, height: int, width: int) -> Boxes | None:
-    if policy.fill == "noise":
-        return None
+    return None if policy.fill == "noise" else random_boxes(policy, height, width)
+
+
+def random_boxes(policy: RandomErasing, height: int, width: int) -> Boxes:
+    """Give the law of the box, whatever it is filled by."""
     law = sides(policy, height, width)
 
     def covers(length: int, n: int) -> Tensor:
