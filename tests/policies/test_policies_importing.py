@@ -57,8 +57,16 @@ def test_containers(v2):
 
 
 def test_many_orders_are_drawn(v2):
-    policy = al.from_torchvision(v2.RandomOrder([v2.Normalize((0.1 * i,), (0.5,)) for i in range(5)]))
+    def order(n):
+        return al.from_torchvision(v2.RandomOrder([v2.Normalize((0.1 * i,), (0.5 + 0.1 * i,)) for i in range(n)]))
+
+    policy, x = order(5), images(1, 2, 2)
+    assert isinstance(policy, al.policies.RandomOrder)
     assert "120 orders" in policy.note
+    exact = torch.stack([policy.apply(x[None], {"order": torch.tensor([j])})[0] for j in range(120)])
+    found = policy.moments(x)
+    assert ((found.mean - exact.mean(0)).norm() / found.mean.norm()) < 0.05
+    assert "3628800 orders" in order(10).note
 
 
 def test_a_stranger_is_called_and_says_why(v2):

@@ -17,7 +17,8 @@ from auglean.policies.hsv import HSVSaturation, Hue
 from auglean.randomness import Randomness, integers
 
 Device = torch.device | str | None
-_MOST = 7
+#: Policies whose orders are counted.
+MOST = 7
 
 
 class RandomOrder(Policy):
@@ -38,8 +39,8 @@ class RandomOrder(Policy):
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         super().__init__()
-        if len(policies) > _MOST:
-            raise InputError(f"{type(self).__name__} takes {_MOST} policies at most but found {len(policies)}.")
+        if len(policies) > MOST:
+            raise InputError(f"{type(self).__name__} takes {MOST} policies at most but found {len(policies)}.")
         self._parts = nn.ModuleList(policies)
         self.linear = all(policy.linear for policy in policies)
 

@@ -5,6 +5,7 @@ torchvision is not imported: a class is known by its name, and its arguments are
 
 from __future__ import annotations
 
+import math
 from itertools import permutations
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from auglean.policies.base import Identity, Policy, mixture, sometimes
 from auglean.policies.importing.reading import Library, Reader, chained
 from auglean.policies.normalizing import Normalize
+from auglean.policies.ordering import MOST, RandomOrder
 
 #: Classes of `torchvision.transforms.v2`; modules beside this one add theirs.
 torchvision = Library("torchvision v2", "torchvision.transforms.v2")
@@ -106,7 +108,12 @@ def _choice(transform: Any, reader: Reader) -> Policy:
 @torchvision.reads("RandomOrder")
 def _order(transform: Any, reader: Reader) -> Policy:
     parts = [reader.read(part) for part in transform.transforms]
-    orders = list(permutations(parts))
-    if len(orders) > _ORDERS:
-        return reader.called(transform, f"RandomOrder of {len(parts)} transforms has {len(orders)} orders.")
-    return mixture([chained(order) for order in orders]) if len(orders) > 1 else parts[0]
+    orders = math.factorial(len(parts))
+    if orders <= _ORDERS:
+        return mixture([chained(order) for order in permutations(parts)]) if orders > 1 else parts[0]
+    reason = f"RandomOrder of {len(parts)} transforms has {orders} orders, too many for nodes."
+    if len(parts) > MOST:
+        return reader.called(transform, reason)
+    policy = RandomOrder(parts)
+    policy.note = reason
+    return policy
