@@ -48,6 +48,7 @@ _SELECTORS = {
     "margin": "those nearest to the boundary between two classes, by the network's probabilities",
     "margin-proportional": "drawn with chances that rise towards the boundary between two classes",
     "margin-inverse": "drawn with chances that fall towards the boundary between two classes",
+    "margin-svm": "those nearest to the boundary of a linear machine on the network's features",
     "forgetting": "those that training got right and then wrong most often",
     "tracin": "those whose own steps changed their loss most over training, in the last layer",
     "variance": "those whose loss the policy disturbs most",
