@@ -143,10 +143,7 @@ def quantify(
         network_row = None
         if network is not None:
             with narrator.job("network"):
-                loss = expected_loss(network, "cross-entropy", laws[0], probe, seed=seed)
-                draws = samples_needed(laws[0], probe, target="loss", model=network, eps=eps, delta=delta, seed=seed)
-                aligned = alignment(network, laws[0], probe, images=PAIRED, seed=seed) if images > 1 else None
-                network_row = network_told(loss, draws, aligned)
+                network_row = _asked(network, laws[0], probe, eps=eps, delta=delta, seed=seed)
     told: dict[str, Any] = {
         "probe": {"images": len(ids), "ids": ids.tolist(), "labels": probe.labels.tolist()},
         "policies": [
@@ -183,9 +180,8 @@ def quantify(
         "seconds": time.perf_counter() - start,
     }
     if out is not None:
-        RunFolder(out, config, fingerprint=train.fingerprint if sets is None else fingerprint(sets)).write_result(
-            result
-        )
+        mark = train.fingerprint if sets is None else fingerprint(sets)
+        RunFolder(out, config, fingerprint=mark).write_result(result)
     return Quantified(result, most, least, None if out is None else Path(out))
 
 
@@ -220,6 +216,16 @@ def _network(model: nn.Module | str | Path, train: ImageSet, device: torch.devic
     network = model if isinstance(model, nn.Module) else load_network(model)
     networks.check(network, channels=train.channels, classes=train.classes, size=train.size)
     return network if device is None or isinstance(model, nn.Module) else network.to(device)
+
+
+def _asked(
+    network: nn.Module, policy: Policy, probe: ImageSet, *, eps: float, delta: float, seed: int
+) -> dict[str, Any]:
+    """Ask what a policy does to a network."""
+    loss = expected_loss(network, "cross-entropy", policy, probe, seed=seed)
+    draws = samples_needed(policy, probe, target="loss", model=network, eps=eps, delta=delta, seed=seed)
+    aligned = alignment(network, policy, probe, images=PAIRED, seed=seed) if len(probe) > 1 else None
+    return network_told(loss, draws, aligned)
 
 
 def _measured(policy: Policy, probe: ImageSet, options: Mapping[str, Any]) -> Measures:
