@@ -18,20 +18,25 @@ from auglean.studies.folder import environment
 RESULTS = Path(__file__).parent / "results"
 
 
-def seconds(work: Callable[[], object]) -> float:
+Clock = Callable[[], float]
+
+
+def seconds(work: Callable[[], object], clock: Clock = time.perf_counter) -> float:
     """Time one call."""
-    start = time.perf_counter()
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def take_turns(first: Callable[[], object], second: Callable[[], object], rounds: int) -> dict[str, Any]:
+def take_turns(
+    first: Callable[[], object], second: Callable[[], object], rounds: int, clock: Clock = time.perf_counter
+) -> dict[str, Any]:
     """Time two ways of doing a thing in turns; the ratio is the median of second to first of neighbours."""
     pairs = []
     for turn in range(rounds + 1):
         pair = [0.0, 0.0]
         for arm in (0, 1) if turn % 2 else (1, 0):
-            pair[arm] = seconds((first, second)[arm])
+            pair[arm] = seconds((first, second)[arm], clock)
         pairs.append(pair)
     pairs = pairs[1:]  # the first round warms up
     ratios = sorted(after / before for before, after in pairs)

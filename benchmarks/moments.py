@@ -7,16 +7,15 @@ MNIST and CIFAR10 are folders of Parquet files. Geometry is applied to a zero of
 image of CIFAR-10. Monte Carlo draws with the same policies in batches of float32 and sums in float64; N draws reach a
 relative error ε of the covariance where N = (m4 − ‖C‖²) / (ε ‖C‖)², and of the mean where N = tr C / (ε ‖μ‖)²; the
 table of convergence holds both against draws. Its seconds are those of N draws at the pace of a few thousand, which
-take turns with the closed form.
+take turns with the closed form. Seconds are those of the processor, which others on the machine hardly lengthen.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
+import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,10 @@ from auglean.moments.tasks import Task
 from auglean.policies import Brightness, Policy, RandomErasing, RandomResizedCrop, Shear, parse
 from auglean.policies.colour import grey
 
+PLOT = RESULTS.parents[1] / "docs" / "moments.png"
 BATCH = 1024
 CLOSED = ("translate3", "rotate15", "scale0.2", "shear15", "crop4", "cutout8")
-SHARED = (*CLOSED, "flip", "crop4-flip", "brightness0.4")
+SHARED = ("translate3", "rotate15", "crop4", "cutout8", "crop4-flip", "brightness0.4")
 
 
 def operators() -> dict[str, tuple[str, Policy]]:
@@ -121,6 +121,7 @@ def advantage(word: str, x: Tensor, rounds: int) -> dict[str, Any]:
             lambda c=covariance: policy.moments(x).dense() if c else policy.moments(x).mean,
             lambda c=covariance, s=some: draws(policy, x, s, chance, covariance=c),
             rounds,
+            time.process_time,
         )
         scale = n / some
         row[what] = {
@@ -136,7 +137,9 @@ def advantage(word: str, x: Tensor, rounds: int) -> dict[str, Any]:
 def sharing(word: str, images: Tensor, rounds: int) -> dict[str, Any]:
     """One call on a batch beside a call for each image."""
     policy = parse(word)
-    turns = take_turns(lambda: policy.moments(images), lambda: [policy.moments(x) for x in images], rounds)
+    turns = take_turns(
+        lambda: policy.moments(images), lambda: [policy.moments(x) for x in images], rounds, time.process_time
+    )
     return {"policy": word, "shape": list(images.shape), **turns}
 
 
@@ -161,14 +164,15 @@ def targets(found: dict[str, Tensor], rounds: int) -> list[dict[str, Any]]:
     table = []
     for what, aim, work in rows:
         work()
-        times = sorted(1000 * seconds(work) for _ in range(rounds))
+        times = sorted(1000 * seconds(work, time.process_time) for _ in range(rounds))
         row = {"what": what, "milliseconds": times[len(times) // 2], "least": times[0], "most": times[-1]}
         table.append(row | ({"aim": aim} if aim == aim else {}))
     return table
 
 
-def peak(word: str, size: int, nodes: int) -> dict[str, float]:
+def peak(case: tuple[str, int, int]) -> dict[str, Any]:
     """Seconds and megabytes of mean and variance, and of a product by the covariance, in a process of its own."""
+    word, size, nodes = case
 
     def status(name: str) -> float:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -176,19 +180,24 @@ def peak(word: str, size: int, nodes: int) -> dict[str, float]:
 
     def form() -> Any:
         task = Task(policy, x[None], tol=1e-3, most=4096, limit=2**29, seed=0, exact=False)
-        own = rule(policy, Question((3, size, size), task.x, level=(nodes // 32).bit_length() - 1))
-        return task.by(own) if own and nodes else policy.moments(x).covariance
+        own = rule(policy, Question((3, size, size), task.x, level=(nodes // 32).bit_length() - 1)) if nodes else None
+        return task.by(own) if own else policy.moments(x).covariance
 
     policy = parse(word)
     x = torch.rand(3, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     before = status("VmRSS")
     made = form()
     megabytes = (status("VmHWM") - before) / 1e6
-    found = {"megabytes": megabytes, "seconds": min(seconds(form) for _ in range(3))}
+    took = min(seconds(form, time.process_time) for _ in range(3))
     v = x.flatten()[None, :, None]
     made.matvec(v)
-    return found | {
-        "product_seconds": min(seconds(lambda: made.matvec(v)) for _ in range(3)),
+    return {
+        "policy": word,
+        "size": size,
+        "nodes": nodes,
+        "seconds": took,
+        "megabytes": megabytes,
+        "product_seconds": min(seconds(lambda: made.matvec(v), time.process_time) for _ in range(3)),
         "product_megabytes": (status("VmHWM") - before) / 1e6,
     }
 
@@ -198,12 +207,8 @@ def growth() -> list[dict[str, Any]]:
     cases = [("translate3", size, 0) for size in (28, 56, 112, 224)]
     cases += [("rotate15", size, 64) for size in (28, 56, 112, 224)]
     cases += [("rotate15", size, nodes) for size in (56, 224) for nodes in (32, 128, 256)]
-    rows = []
-    for word, size, nodes in cases:
-        command = [sys.executable, __file__, "--peak", word, str(size), str(nodes)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
-        rows.append({"policy": word, "size": size, "nodes": nodes, **json.loads(done.stdout)})
-    return rows
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        return pool.map(peak, cases, chunksize=1)
 
 
 def draw(path: Path) -> None:
@@ -242,26 +247,26 @@ def draw(path: Path) -> None:
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
-    figure.savefig(path.with_suffix(".png"), dpi=110, metadata={"Software": None})
+    figure.savefig(PLOT, dpi=110, metadata={"Software": None})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mnist", type=Path, default=Path("mnist"))
     parser.add_argument("--cifar10", type=Path, default=Path("cifar10"))
+    parser.add_argument(
+        "--parts", default="growth,targets,advantage,sharing,convergence", help="Others stay as they are."
+    )
     parser.add_argument("--draws", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path, default=RESULTS / "moments.json")
     parser.add_argument("--draw", action="store_true", help="Only draw the plot anew.")
-    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.peak:
-        print(json.dumps(peak(options.peak[0], *map(int, options.peak[1:]))))
-        return
     if not options.draw:
         found = subjects(options)
         parts = {
+            "growth": growth,  # first by default, while there is little memory to use again
             "targets": lambda: targets(found, options.rounds),
             "advantage": lambda: [
                 advantage(word, found["mnist" if i < 4 else "cifar10"], options.rounds) for i, word in enumerate(CLOSED)
@@ -271,16 +276,17 @@ def main() -> None:
                 for kind in ("digits", "colours")
                 for word in SHARED
             ],
-            "growth": growth,
             "convergence": lambda: [
                 convergence(name, found[kind], policy, options.draws) for name, (kind, policy) in operators().items()
             ],
         }
-        results = {}
-        for name, work in parts.items():
-            results[name] = work()
-            print(json.dumps({name: results[name]}, indent=1, ensure_ascii=False), flush=True)
-        write(options.out, "cpu", draws=options.draws, rounds=options.rounds, **results)
+        held = json.loads(options.out.read_text()) if options.out.exists() else {}
+        results = {name: held[name] for name in parts if name in held}
+        for name in options.parts.split(","):
+            results[name] = parts[name]()
+            for row in results[name]:
+                print(json.dumps(row, ensure_ascii=False), flush=True)
+            write(options.out, "cpu", rounds=options.rounds, **results)
     draw(options.out)
 
 

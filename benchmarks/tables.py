@@ -31,6 +31,7 @@ PAGES = (
     "docs/facility-location.md",
     "docs/influence.md",
     "docs/label-noise.md",
+    "docs/moments.md",
     "docs/reproduce-2019.md",
     "docs/selectors/variance.md",
     "docs/weights.md",
@@ -244,11 +245,82 @@ def influence() -> str:
 _FIGURES = (("seconds", 3), ("megabytes", 0), ("L_ratio", 4), ("times_floor", 1))
 
 
+def _moments(part: str) -> tuple[list[dict[str, Any]], str]:
+    """Rows of a part of the benchmark of moments, and where they were measured."""
+    result = json.loads((RESULTS / "moments.json").read_text())
+    machine = result["machine"]
+    told = f"{machine['processor']}, one thread, torch {machine['torch']}; processor time, medians of "
+    told += f"{result['rounds']} rounds"
+    return result[part], f"{told}. Repeat: `{result['command']}`."
+
+
+def moments_targets() -> str:
+    rows, told = _moments("targets")
+    lines = [told, "", "| what | ms | least – most | aim, ms |", "|---|---:|---:|---:|"]
+    for row in rows:
+        aim = f"{row['aim']:g}" if "aim" in row else ""
+        spread = f"{row['least']:.2f} – {row['most']:.2f}"
+        lines.append(f"| {row['what']} | {row['milliseconds']:.2f} | {spread} | {aim} |")
+    return "\n".join(lines)
+
+
+def moments_advantage() -> str:
+    rows, told = _moments("advantage")
+    heads = "policy | image | how | draws for 1 % of C | ms, closed | s, drawn | times longer "
+    heads += "| draws for 0.1 % of μ | ms, closed | s, drawn | times longer"
+    lines = [told, "", f"| {heads} |", "|---|---|---" + "|---:" * 8 + "|"]
+    for row in rows:
+        cells = [f"`{row['policy']}`", "×".join(map(str, row["shape"])), row["kind"]]
+        for what in ("covariance", "mean"):
+            found = row[what]
+            low, high = found["ratio_quartiles"]
+            cells += [f"{found['draws']:,.0f}", f"{1000 * found['closed_seconds']:.2f}"]
+            cells += [f"{found['drawn_seconds']:.3g}", f"{found['ratio']:,.0f} ({low:,.0f} – {high:,.0f})"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def moments_sharing() -> str:
+    rows, told = _moments("sharing")
+    shapes = list(dict.fromkeys(tuple(row["shape"]) for row in rows))
+    heads = " | ".join("×".join(map(str, shape)) for shape in shapes)
+    lines = [told, "", f"| policy | {heads} |", "|---" + "|---:" * len(shapes) + "|"]
+    for policy in dict.fromkeys(row["policy"] for row in rows):
+        cells = [
+            f"{row['ratio']:.1f} ({row['ratio_quartiles'][0]:.1f} – {row['ratio_quartiles'][1]:.1f})"
+            for row in rows
+            if row["policy"] == policy
+        ]
+        lines.append(f"| `{policy}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def moments_convergence() -> str:
+    rows, told = _moments("convergence")
+    counts = ", ".join(f"{error['N']:,}" for error in rows[0]["errors"])
+    heads = f"operator | how | tr C | error of the mean of {counts} draws | predicted "
+    heads += "| error of the covariance | predicted | draws for 1 %: mean | covariance"
+    lines = [told, "", f"| {heads} |", "|---|---|---:|---|---|---|---|---:|---:|"]
+    for row in rows:
+        errors = [
+            ", ".join(f"{error[name]:.1e}" for error in row["errors"])
+            for name in ("mean", "mean_predicted", "covariance", "covariance_predicted")
+        ]
+        needed = f"{row['N_covariance']:,.0f}" if row["N_covariance"] >= 1 else "–"
+        cells = [row["operator"], row["kind"], f"{row['trace']:.2f}", *errors, f"{row['N_mean']:,.0f}", needed]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def section(name: str) -> str:
     others = {
         "condensation": condensation,
         "influence": influence,
         "label_noise": label_noise,
+        "moments-advantage": moments_advantage,
+        "moments-convergence": moments_convergence,
+        "moments-sharing": moments_sharing,
+        "moments-targets": moments_targets,
         "reproduce-2019": reproduce_2019,
         "selection": selection,
         "selection-gpu": lambda: selection("selection-gpu", " --device cuda --out FILE"),
