@@ -11,7 +11,18 @@ from auglean.moments import Discrete, Normal, Uniform, hats, rounded_uniform
 from auglean.moments.knots import Place, rotation_knots
 from auglean.moments.rules import panel_rule
 from auglean.moments.shifts import Shifts
-from auglean.policies import Brightness, Contrast, Cutout, Flip, Identity, Rotate, Translate, mixture, parse, sometimes
+from auglean.policies import (
+    Brightness,
+    Contrast,
+    Cutout,
+    Flip,
+    Identity,
+    Rotate,
+    Translate,
+    mixture,
+    parse,
+    sometimes,
+)
 
 
 def tensor(*values):
@@ -67,6 +78,8 @@ def test_case_d():
 def test_case_e():
     found = Flip(0.3).moments(X.view(1, 1, 3) / 4)
     close(4 * found.mean.flatten(), (1.9, 2, 3.1))
+    v = tensor(3, 0, -3)
+    close(16 * found.dense(), 0.21 * torch.outer(v, v))
     close(16 * found.trace, 3.78)
 
 
@@ -78,12 +91,14 @@ def test_cases_f_and_g():
     free = Brightness(0.5, clamp=False).moments(x)
     assert free.kind == "exact finite"
     close(free.mean, x)
+    close(16 * free.dense(), torch.outer(X, X) / 12)
     close(16 * free.trace, 1.75)
 
 
 def test_case_h():
     found = Cutout(1).moments(X.view(1, 1, 3) / 4)
     close(4 * found.mean.flatten(), X * 2 / 3)
+    close(16 * found.dense(), torch.outer(X, X) * (torch.eye(3, dtype=torch.float64) / 3 - 1 / 9))
     close(16 * found.trace, 14 / 3)
 
 
