@@ -46,9 +46,9 @@ TARGETS = {  # processor seconds, accuracy aimed at
     "cifar10-dm": [(110, 0.42)],
 }
 RUNS: dict[str, dict[str, Any]] = {
-    "mnist-dm": {"per_class": 1, "method": DM(pool=40), "steps": 1200, "at": [240, 1200]},
+    "mnist-dm": {"per_class": 1, "method": DM(pool=40), "steps": 600, "at": [240, 600]},
     "mnist-dsa": {"per_class": 1, "method": DSA(), "steps": 300, "at": [300]},
-    "cifar10-dm": {"per_class": 10, "method": DM(pool=60), "steps": 400, "at": [400]},
+    "cifar10-dm": {"per_class": 10, "method": DM(pool=50), "steps": 200, "at": [200]},
 }
 
 

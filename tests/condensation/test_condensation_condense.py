@@ -346,12 +346,12 @@ def random_accuracy(judge, per_class, sets):
 
 def test_digits_one_image_per_class(judge):
     data, accuracy = judge
-    random = random_accuracy(judge, 1, 5)
+    random = random_accuracy(judge, 1, 4)
     options = {"per_class": 1, "steps": 50, "network": "convnet-w32-d2"}
     assert accuracy(al.condense(data, method=DM(lr=0.3, pool=50), **options)) >= max(0.88, random + 0.12)
-    assert accuracy(al.condense(data, method=DSA(), **options)) >= random + 0.12
+    assert accuracy(al.condense(data, method=DSA(), **options), 1) >= random + 0.12
     # beside them, what costs nothing: the mean image
-    assert accuracy(baseline("k-means", data, 1)) >= random + 0.12
+    assert accuracy(baseline("k-means", data, 1), 1) >= random + 0.12
 
 
 def test_digits_ten_images_per_class(judge):
