@@ -1,4 +1,4 @@
-"""The tables of docs/condensation.md, from the result files of condensation_tables.py."""
+"""The tables of docs/condensation.md, from the result files of condensation_tables.py and condensation_uses.py."""
 
 from __future__ import annotations
 
@@ -72,3 +72,36 @@ def _score(name: str, result: dict[str, Any]) -> str:
     score = next(score for score in result["scores"] if score["name"] == name)
     told = [f"{key.upper()} {score[key]:.3f}" for key in ("hlr", "ior", "lrs", "ars") if score[key] is not None]
     return f"{', '.join(told)}."
+
+
+def uses() -> str:
+    """Give the tables of continual learning and of the ranking of architectures."""
+    result = json.loads((RESULTS / "condensation-uses.json").read_text())
+    learned, ranked, machine = result["continual"], result["ranking"], result["machine"]
+    config = learned["config"]
+    counts = sorted({row["classes"] for row in learned["rows"]})
+    lines = [
+        f"{config['data']}, {config['per_class']} images kept of each class, `{config['network']}`, {config['orders']} "
+        "orders of the classes; accuracy on the test images of all classes seen, ± over orders:",
+        "",
+        f"| memory | {' | '.join(f'{count} classes' for count in counts)} | s to make |",
+        "|---" + "|---:" * (len(counts) + 1) + "|",
+    ]
+    for name in config["memories"]:
+        rows = [row for row in learned["rows"] if row["memory"] == name]
+        lines.append(f"| {name} | {' | '.join(map(_accuracy, rows))} | {rows[-1]['seconds']:.1f} |")
+    config = ranked["config"]
+    lines += [
+        "",
+        f"{config['data']}, {len(ranked['candidates'])} ConvNets trained once on {config['per_class']} images per "
+        f"class for {config['epochs']} epochs, beside {config['whole_steps']} steps on all images:",
+        "",
+        "| proxy | rank correlation | of the better half | test accuracy of its choice | s to choose |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row in ranked["rows"]:
+        told = ["–" if row[key] is None else f"{row[key]:.2f}" for key in ("correlation", "correlation_top")]
+        cells = f"{' | '.join(told)} | {100 * row['accuracy']:.1f} | {row['seconds']:.0f}".replace("-", "−")
+        lines.append(f"| {row['proxy']} | {cells} |")
+    where = f"{machine['processor']}, one thread, torch {machine['torch']}"
+    return "\n".join([*lines, "", f"{where}. Repeat: `{result['command']}`."])

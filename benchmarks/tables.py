@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from condensation_rows import tables as condensation
+from condensation_rows import uses as condensation_uses
 from reproduce_rows import table as reproduce_2019
 
 from auglean.reports import markdown_table, speedup_table
@@ -315,6 +316,7 @@ def moments_convergence() -> str:
 def section(name: str) -> str:
     others = {
         "condensation": condensation,
+        "condensation-uses": condensation_uses,
         "influence": influence,
         "label_noise": label_noise,
         "moments-advantage": moments_advantage,

@@ -306,4 +306,4 @@ def answer(result: Mapping[str, Any]) -> str:
             f"Augmentation in training alone is worth {training:+.1f} points to random images; images made by "
             f"{ours.upper()} add {images:+.1f} to that."
         )
-    return " ".join(told)
+    return " ".join(told).replace(" -", " −")
