@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import moment_rows
 from condensation_rows import tables as condensation
 from condensation_rows import uses as condensation_uses
 from reproduce_rows import table as reproduce_2019
@@ -33,6 +34,7 @@ PAGES = (
     "docs/influence.md",
     "docs/label-noise.md",
     "docs/moments.md",
+    "docs/questions.md",
     "docs/reproduce-2019.md",
     "docs/selectors/variance.md",
     "docs/weights.md",
@@ -330,6 +332,8 @@ def section(name: str) -> str:
         "variance": variance,
         "weights": weights,
     }
+    if name in moment_rows.SECTIONS:
+        return moment_rows.section(name)
     return others[name]() if name in others else comparison(name)
 
 
