@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -290,7 +292,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "condensation.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    kept = json.loads(options.out.read_text())["parts"] if options.out.exists() else {}
+    before = json.loads(options.out.read_text()) if options.out.exists() else {}
+    kept, commands = before.get("parts", {}), before.get("commands", {})
     folders = {"mnist": options.mnist, "cifar10": options.cifar10}
     work: dict[str, Callable[[], dict[str, Any]]] = {
         "ratios": lambda: ratios(options.rounds),
@@ -300,7 +303,8 @@ def main() -> None:
         work[part] = lambda part=part: condensed(part, folders[part.split("-")[0]], options)
     for part in options.parts.split(","):
         kept[part] = work[part]()  # parts that are not run again stay as they were
-        write(options.out, "cpu", parts=kept)
+        commands[part] = shlex.join(["python", "benchmarks/condensation.py", *sys.argv[1:]])
+        write(options.out, "cpu", commands=commands, parts=kept)
     show(kept)
 
 
