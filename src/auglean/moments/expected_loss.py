@@ -92,9 +92,10 @@ class ExpectedLoss(Answer):
             notes.append(f"Bounds of the mean: {float(self.lower.mean()):.4g} to {float(self.upper.mean()):.4g}.")
         if self.gap is not None:
             notes.append(f"Taylor expansion: off by {self.gap:.1%} on a probe.")
+        loss = "squared loss" if self.loss == "squared" else self.loss
         return "\n".join(
             [
-                f"Expected {self.loss} of {len(self):,} images under {self.policy}: {self.average:.4g} ± "
+                f"Expected {loss} of {len(self):,} images under {self.policy}: {self.average:.4g} ± "
                 f"{self.average_error:.1g}, {float(self.clean.mean()):.4g} clean",
                 *aligned(rows),
                 *notes,
