@@ -21,7 +21,7 @@ from auglean.selection.distances import at_once
 from auglean.selection.matrices import CostMatrix
 
 #: Rows that are gathered at a time: the chunk has to stay in the cache of a CPU.
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
