@@ -50,13 +50,19 @@ def check_coreset(selector, signals, labels, chosen):
         assert set(stands.tolist()) <= set(picks.tolist())
         bound += distance.min(1).sum()
         estimate += chosen.weights[mine].numpy() @ proxy[picks.numpy()]
-        # in the order of their class's own greedy
-        alone = facility_location(torch.from_numpy(proxy[rows.numpy()]), share)
+        # in the order of their class's own greedy, on the same digits: where there are two classes all points lie on a
+        # line, and the two in the middle are equally good
+        alone = facility_location(selector._points(signals, rows), share)
         assert chosen.gains[mine].tolist() == pytest.approx(alone.gains.tolist(), abs=1e-6)
     assert chosen.how["objective"] == pytest.approx(bound, abs=1e-6)
     assert np.linalg.norm(proxy[covered.numpy()].sum(0) - estimate) <= bound + 1e-9
     assert torch.bincount(chosen.assignment[covered], minlength=len(chosen)).tolist() == chosen.weights.tolist()
     assert bool((chosen.gains.diff() <= 0).all())
+
+
+def test_coreset_of_two_classes_that_tie():
+    signals, labels = make_signals(20, classes=2, seed=583694)
+    check_coreset(Coreset(), signals, labels, select(signals, labels, Coreset(), budget=4, seed=583694))
 
 
 def test_coreset_of_two_classes_of_softmax_by_hand():
