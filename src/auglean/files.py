@@ -64,7 +64,7 @@ def read_object(path: str | Path, name: str) -> dict[str, Any]:
 
     try:
         tensors, state = read_tensors(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"Cannot read {path} ({error}); give a file written by {name}.save.") from error
     if state.pop("format", None) != _format(name):
         raise InputError(f"{path} holds no {name}; give a file written by {name}.save.")

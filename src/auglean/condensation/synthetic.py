@@ -15,9 +15,10 @@ from torch.utils.data import Dataset
 
 from auglean.data import ImageSet
 from auglean.errors import InputError
-from auglean.files import read_tensors, write_tensors
+from auglean.files import read_object, write_object
 
-_FORMAT = "auglean.SyntheticSet/1"
+#: Fields that a file holds as lists, and what stands before the names of what happened on the way.
+_TUPLES, _HISTORY = ("class_names", "mean", "std"), "history/"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -147,10 +148,9 @@ class SyntheticSet(Dataset[tuple[Tensor, int]]):
 
     def save(self, path: str | Path) -> None:
         """Write the set to one file (safetensors, no pickle), atomically."""
-        about = {"format": _FORMAT, "how": dict(self.how)}
-        about |= {name: list(getattr(self, name)) for name in ("class_names", "mean", "std")}
-        tensors = {"images": self.images, "labels": self.labels}
-        write_tensors(path, tensors | {f"history/{name}": value for name, value in self.history.items()}, about)
+        about = {name: list(getattr(self, name)) for name in _TUPLES} | {"how": dict(self.how)}
+        history = {_HISTORY + name: value for name, value in self.history.items()}
+        write_object(path, "SyntheticSet", {"images": self.images, "labels": self.labels, **history}, about)
 
     @classmethod
     def load(cls, path: str | Path) -> SyntheticSet:
@@ -159,19 +159,9 @@ class SyntheticSet(Dataset[tuple[Tensor, int]]):
         Raises:
             InputError: If the file is missing, damaged, or no such file.
         """
-        from safetensors import SafetensorError
-
-        try:
-            tensors, about = read_tensors(path)
-        except (OSError, SafetensorError, ValueError) as problem:
-            raise InputError(f"Cannot read {path} ({problem}); give a file written by SyntheticSet.save.") from problem
-        if about.get("format") != _FORMAT:
-            raise InputError(f"{path} holds no SyntheticSet; give a file written by SyntheticSet.save.")
-        history = {
-            name.removeprefix("history/"): value for name, value in tensors.items() if name.startswith("history/")
-        }
-        names, mean, std = (tuple(about[name]) for name in ("class_names", "mean", "std"))
-        return cls(tensors["images"], tensors["labels"], names, mean, std, history, about["how"])
+        found = read_object(path, "SyntheticSet")
+        history = {name.removeprefix(_HISTORY): found.pop(name) for name in list(found) if name.startswith(_HISTORY)}
+        return cls(**found | {name: tuple(found[name]) for name in _TUPLES}, history=history)
 
     def __repr__(self) -> str:
         counts = sorted(set(self.counts.tolist()))
