@@ -21,12 +21,14 @@ from auglean.networks.probing import placement
 from auglean.policies import Identity, Policy, as_given
 from auglean.randomness import derive, isolated
 from auglean.selection import Selection, Selector, WeightMode
-from auglean.training.augmenting import AugmentSampler, AugmentSubset, Plan, Role, Source
+from auglean.training.augmenting import AugmentSampler, Role, Source
 from auglean.training.building import new_network
 from auglean.training.checkpoints import load_checkpoint, save_checkpoint
 from auglean.training.clock import Clock
 from auglean.training.evaluating import correct
+from auglean.training.plans import Plan
 from auglean.training.recipe import Recipe
+from auglean.training.rendering import AugmentSubset
 
 _CHECKPOINT_SECONDS = 10.0
 _LOOK_EVERY = 20  # steps between looks at the loss where looking makes the device wait
