@@ -7,7 +7,7 @@ import math
 
 from auglean.moments.tasks import Task
 from auglean.policies import ColorJitter, GaussianNoise
-from auglean.policies.base import Adapted
+from auglean.policies.adapting import Adapted
 from auglean.policies.colour import Line
 from auglean.randomness import generator
 

@@ -38,7 +38,7 @@ from auglean.policies import (
     Translate,
     as_policy,
 )
-from auglean.policies.base import Compose, Mixture
+from auglean.policies.combining import Compose, Mixture
 from auglean.policies.warping import check_size
 
 Method = Literal["auto", "exact", "qmc", "monte carlo"]

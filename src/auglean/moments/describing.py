@@ -29,7 +29,9 @@ from auglean.policies import (
     Shift,
     Translate,
 )
-from auglean.policies.base import Adapted, Compose, Mixture, number
+from auglean.policies.adapting import Adapted
+from auglean.policies.base import number
+from auglean.policies.combining import Compose, Mixture
 from auglean.policies.warping import Warp
 from auglean.randomness import generator
 

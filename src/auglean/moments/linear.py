@@ -22,7 +22,7 @@ from auglean.moments.planning import Question, channelwise, finite, rule
 from auglean.moments.rules import Kind, Rule, worst
 from auglean.moments.sampling import dimension, sobol_rule
 from auglean.policies import Params, Policy, RandomCrop, Shift, Translate, as_policy
-from auglean.policies.base import Compose, Mixture
+from auglean.policies.combining import Compose, Mixture
 
 _MOST = 2**16  # nodes of a rule
 _SOBOL = 512  # points for a policy of many parameters

@@ -6,17 +6,9 @@
 torch.Size([8, 3, 32, 32])
 """
 
+from auglean.policies.adapting import as_policy
 from auglean.policies.auto import AugMix, RandAugment, TrivialAugment
-from auglean.policies.base import (
-    Compose,
-    Identity,
-    Mixture,
-    Params,
-    Policy,
-    as_policy,
-    mixture,
-    sometimes,
-)
+from auglean.policies.base import Identity, Params, Policy
 from auglean.policies.blurring import GaussianBlur
 from auglean.policies.boxes import ClampedErasing, RandomErasing, RandomResizedCrop
 from auglean.policies.channels import ChannelPermutation
@@ -30,6 +22,7 @@ from auglean.policies.colour import (
     Saturation,
     Sharpness,
 )
+from auglean.policies.combining import Compose, Mixture, mixture, sometimes
 from auglean.policies.copies import Copies, copies_for, crop_copies, rotate_copies, translate_copies
 from auglean.policies.copying import Cutout, Flip, RandomCrop
 from auglean.policies.curves import Clamp, Gamma, Invert, Quantize, SolarizeAbove

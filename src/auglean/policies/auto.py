@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError
-from auglean.policies.base import Operator, Params, Policy, branches, magnitude, number, per_image
+from auglean.policies.base import Operator, Params, Policy, magnitude, number, per_image
 from auglean.policies.colour import Brightness, Contrast, Saturation, Sharpness
+from auglean.policies.combining import branches
 from auglean.policies.levels import autocontrast, equalize, posterize, solarize
 from auglean.policies.warping import warp
 from auglean.randomness import Randomness, integers, uniform

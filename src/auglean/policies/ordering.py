@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from auglean.errors import InputError
-from auglean.policies.base import Operator, Params, Policy, _nested, _part, branches
+from auglean.policies.base import Operator, Params, Policy
 from auglean.policies.colour import BT601, AddBrightness, Brightness, Contrast, Range, Saturation, Weights, interval
+from auglean.policies.combining import branches, nested, part
 from auglean.policies.hsv import HSVSaturation, Hue
 from auglean.randomness import Randomness, integers
 
@@ -57,11 +58,11 @@ class RandomOrder(Policy):
 
     def _draw(self, n: int, generator: Randomness, device: Device) -> Params:
         order = integers(n, math.factorial(len(self._parts)), generator, device=device)
-        return {"order": order, **_nested(self.parts, n, generator, device)}
+        return {"order": order, **nested(self.parts, n, generator, device)}
 
     def _operate(self, x: Tensor, params: Params) -> Tensor:
         def run(i: int) -> Operator:
-            return lambda x, params: self.parts[i].apply(x, _part(params, i))
+            return lambda x, params: self.parts[i].apply(x, part(params, i))
 
         functions = [run(i) for i in range(len(self._parts))]
         for place in self.orders.to(x.device)[params["order"]].unbind(1):

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from auglean.errors import InputError, unknown
+from auglean.policies.adapting import as_policy
 from auglean.policies.auto import AugMix, RandAugment, TrivialAugment
-from auglean.policies.base import Compose, Identity, Policy, as_policy
+from auglean.policies.base import Identity, Policy
 from auglean.policies.colour import Brightness, Contrast, Saturation, Sharpness
+from auglean.policies.combining import Compose
 from auglean.policies.copying import Cutout, Flip, RandomCrop
 from auglean.policies.geometric import Rotate, Scale, Shear, Translate
 from auglean.policies.levels import AutoContrast, Equalize, Posterize, Solarize

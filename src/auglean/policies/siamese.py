@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError, unknown
-from auglean.policies.base import Compose, Mixture, Params, Policy, number, per_image
+from auglean.policies.base import Params, Policy, number, per_image
 from auglean.policies.colour import AddBrightness, _Enhance
+from auglean.policies.combining import Compose, Mixture
 from auglean.policies.copying import Cutout, Flip, RandomCrop
 from auglean.policies.geometric import Rotate
 from auglean.policies.warping import Padding, Warp, _matrix

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from auglean.policies import AugMix, Policy
-from auglean.policies.base import Adapted, Compose, Mixture
+from auglean.policies.adapting import Adapted
+from auglean.policies.combining import Compose, Mixture
 from auglean.reports.sheets import data_uri
 from auglean.studies.policy_portraits import Portrait, portraits
 from auglean.studies.policy_summary import rounded

@@ -11,7 +11,8 @@ from math import prod
 from typing import Any
 
 from auglean.errors import InputError
-from auglean.policies.base import Identity, Policy, mixture, sometimes
+from auglean.policies.base import Identity, Policy
+from auglean.policies.combining import mixture, sometimes
 from auglean.policies.curves import Clamp
 from auglean.policies.importing.reading import Library, Reader, chained
 from auglean.policies.noise import GaussianNoise

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from auglean.policies.base import Compose, Policy, mixture, sometimes
+from auglean.policies.base import Policy
 from auglean.policies.blurring import GaussianBlur
 from auglean.policies.channels import ChannelPermutation
 from auglean.policies.colour import AddBrightness, Brightness, Grayscale, Sharpness
+from auglean.policies.combining import Compose, mixture, sometimes
 from auglean.policies.curves import Gamma, Invert, SolarizeAbove
 from auglean.policies.hsv import HSVSaturation, Hue
 from auglean.policies.importing.kornia import KorniaReader, ends, kornia, shortest

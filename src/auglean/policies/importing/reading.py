@@ -8,7 +8,9 @@ from typing import Any
 from torch import nn
 
 from auglean.errors import InputError
-from auglean.policies.base import Compose, Identity, Policy, as_policy
+from auglean.policies.adapting import as_policy
+from auglean.policies.base import Identity, Policy
+from auglean.policies.combining import Compose
 
 #: A colour, grey where it is one number; `None` is no fill at all.
 Fill = float | tuple[float, ...] | None

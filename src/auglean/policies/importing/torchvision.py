@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from auglean.policies.base import Identity, Policy, mixture, sometimes
+from auglean.policies.base import Identity, Policy
+from auglean.policies.combining import mixture, sometimes
 from auglean.policies.importing.reading import Library, Reader, chained
 from auglean.policies.normalizing import Normalize
 from auglean.policies.ordering import MOST, RandomOrder

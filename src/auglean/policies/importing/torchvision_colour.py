@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from auglean.errors import InputError
-from auglean.policies.base import Policy, mixture, sometimes
+from auglean.policies.base import Policy
 from auglean.policies.blurring import GaussianBlur
 from auglean.policies.channels import ChannelPermutation
 from auglean.policies.colour import TORCHVISION_GREY, Brightness, Contrast, Grayscale, Saturation, Sharpness
+from auglean.policies.combining import mixture, sometimes
 from auglean.policies.curves import Invert, Quantize, SolarizeAbove
 from auglean.policies.hsv import Hue
 from auglean.policies.importing.reading import Reader

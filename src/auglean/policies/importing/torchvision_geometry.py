@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from auglean.errors import InputError
-from auglean.policies.base import Policy, sometimes
+from auglean.policies.base import Policy
 from auglean.policies.boxes import RandomErasing, RandomResizedCrop
+from auglean.policies.combining import sometimes
 from auglean.policies.copying import Flip, RandomCrop
 from auglean.policies.geometric import Affine, Rotate
 from auglean.policies.importing.reading import Reader
