@@ -178,10 +178,10 @@ def _compared(found: Moments, unit: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
     columns = unit.T.expand(len(ids), *unit.T.shape).contiguous()  # (B, D, N)
     ratios = (columns * found.covariance.matvec(columns)).sum(1)  # (B, N)
     factor = found.factor(tol=_RANGE)
-    leading = factor / factor.norm(dim=1, keepdim=True).clamp(min=1e-300)
+    short = max(1, _RANKS - factor.shape[2])  # columns of zeros, of which there is one where nothing moves
+    leading = torch.nn.functional.pad(factor, (0, short))
+    leading = leading / leading.norm(dim=1, keepdim=True).clamp(min=1e-300)
     held = (leading.mT @ unit.T).square().cumsum(1)  # (B, r, N)
-    short = max(0, _RANKS - held.shape[1])
-    held = torch.cat([held, held[:, -1:].expand(-1, short, -1)], 1) if held.shape[1] else held.new_zeros(0)
     others = (unit.abs().sum(1) > 0).double().expand(len(ids), -1).clone()
     others.scatter_(1, ids[:, None], 0.0)
     others /= others.sum(1, keepdim=True).clamp(min=1)

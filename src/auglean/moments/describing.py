@@ -83,7 +83,7 @@ class Description:
 
     def __repr__(self) -> str:
         heads = ("operator", "law", "interpolation", "padding", "fill", "moments", "nodes")
-        rows = [*self.rows, self.whole] if len(self.rows) > 1 else list(self.rows)
+        rows = list(self.rows) if len(self.rows) == 1 else [*self.rows, self.whole]
         blocks: list[list[tuple[str, ...]]] = [[heads], *map(_lines, rows)]
         shown = [i for i in range(len(heads)) if any(line[i] for block in blocks[1:] for line in block)]
         widths = [max(len(line[i]) for block in blocks for line in block) for i in shown]

@@ -49,7 +49,11 @@ class Examples:
         return tuple(getattr(self._data, "class_names", ()))
 
     def batch(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Gather float images in [0, 1], `(B, C, H, W)`, and targets `(B, …)`."""
+        """Gather float images in [0, 1], `(B, C, H, W)`, and targets `(B, …)`.
+
+        Raises:
+            InputError: If they are no images, or a value lies outside of [0, 1] or is not a number.
+        """
         if isinstance(self._data, tuple | list):
             images, targets = (part[ids.to(part.device)] for part in self._data)
         else:
@@ -59,7 +63,19 @@ class Examples:
                 f"Images have shape {tuple(images.shape)} and type {images.dtype}; expected (N, C, H, W) of uint8 or "
                 "of float in [0, 1]."
             )
-        return (images if images.is_floating_point() else images.float() / 255), targets
+        if not images.is_floating_point():
+            return images.float() / 255, targets
+        check_values(images, ids)
+        return images, targets
+
+
+def check_values(images: Tensor, ids: Tensor) -> None:
+    """Raise `InputError` unless all values of images, of these positions, lie in [0, 1]."""
+    rows = images.flatten(1)
+    wrong = (~((rows >= 0) & (rows <= 1))).nonzero()  # what is not a number is neither
+    if len(wrong):
+        at, value = int(ids[int(wrong[0, 0])]), float(rows[tuple(wrong[0])])
+        raise InputError(f"Image {at} has the value {value:.4g} where [0, 1] is expected; clean or scale the images.")
 
 
 def moments_in_pieces(

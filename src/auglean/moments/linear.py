@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from auglean.errors import InputError
 from auglean.moments.answers import Answer
+from auglean.moments.examples import check_values
 from auglean.moments.losses import target_vectors
 from auglean.moments.planning import Question, channelwise, finite, rule
 from auglean.moments.rules import Kind, Rule, worst
@@ -114,6 +115,7 @@ def fit_linear(images: Tensor, targets: Tensor, policy: Policy, *, ridge: float,
     if not 0 <= ridge < float("inf") or not tol > 0:
         raise InputError(f"fit_linear expected a ridge of 0 or more and tol above 0 but found {ridge!r} and {tol!r}.")
     x = _flat(images)
+    check_values(x, torch.arange(len(x)))
     classes = int(targets.max()) + 1 if targets.ndim == 1 and not targets.is_floating_point() else targets[0].numel()
     y = target_vectors(targets, classes).to(x.device)
     shape: tuple[int, int, int] = tuple(images.shape[1:])  # type: ignore[assignment]

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from auglean.errors import InputError
 from auglean.moments.covariances import MEMORY, Covariance, check_memory
-from auglean.moments.examples import Examples
+from auglean.moments.examples import Examples, check_values
 from auglean.moments.masks import Boxes
 from auglean.moments.moments import Moments
 from auglean.moments.rules import Kind
@@ -308,6 +308,7 @@ def _checked(image: Tensor, partners: Partners, alpha: float, label: int | None)
         known = f"0 … {partners.classes - 1}" if partners.classes else "none, as partners without labels have"
         raise InputError(f"Mixing expected a label {known} but found {label!r}; see Partners(…, labels=True).")
     x = image.double() / 255 if image.dtype == torch.uint8 else image.double()
+    check_values(x[None], torch.zeros(1))
     return partners.vector(x[None].to(partners.device), torch.tensor([label or 0], device=partners.device))[0]
 
 

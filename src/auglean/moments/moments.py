@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import textwrap
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from auglean.errors import InputError
+from auglean.moments.answers import aligned
 from auglean.moments.covariances import Covariance
 from auglean.moments.lowrank import FEW, compress, leading, thin
 from auglean.moments.rules import Kind
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Moments:
-    """Mean and covariance of an augmented image, and how they were got. All float64.
+    """Mean and covariance of an augmented image, and how they were got. All float64. Prints as a short table.
 
     With several images every shape begins with B.
 
@@ -43,7 +45,21 @@ class Moments:
     nodes: int
     seconds: float
     note: str
-    covariance: Covariance = field(repr=False)
+    covariance: Covariance
+
+    def __repr__(self) -> str:
+        size = "×".join(map(str, self.mean.shape[-3:]))
+        of = f"an image of {size}" if self._single else f"{len(self.mean):,} images of {size}"
+        rows = [
+            ["variance of all pixels", _told(self.trace)],
+            ["pixels of the mean", f"{float(self.mean.min()):.4g} to {float(self.mean.max()):.4g}"],
+            ["relative error", _told(self.error) if self.error.any() else "0: rounding"],
+        ]
+        if self.dropped.any():
+            rows.append(["share left out", _told(self.dropped)])
+        nodes = f"{self.nodes:,} node" + ("" if self.nodes == 1 else "s")
+        first = f"Moments of {of}: {self.kind}, {nodes}, {self.seconds:.2g} s"
+        return "\n".join([first, *aligned(rows), *textwrap.wrap(self.note, 100)])
 
     @property
     def _single(self) -> bool:
@@ -121,3 +137,9 @@ class Moments:
             eye = torch.eye(d, dtype=torch.float64, device=self.mean.device).expand(len(form.mean), d, d)
             found = form.matvec(eye)
         return found[0] if self._single else found
+
+
+def _told(values: Tensor) -> str:
+    """Write a number, or of several the median, the least and the most."""
+    low, high = (f"{float(value):.4g}" for value in (values.min(), values.max()))
+    return low if values.ndim == 0 else f"{float(values.median()):.4g} ({low} to {high})"
