@@ -37,6 +37,7 @@ from auglean.policies.parsing import as_given, parse
 from auglean.policies.perspective import Perspective
 from auglean.policies.siamese import Siamese
 from auglean.policies.warping import warp
+from auglean.policies.weakening import weaker
 
 __all__ = [
     "BT601",
@@ -100,4 +101,5 @@ __all__ = [
     "sometimes",
     "translate_copies",
     "warp",
+    "weaker",
 ]
