@@ -180,6 +180,24 @@ def test_first_order_ranks_the_variances_under_a_weak_policy():
     assert "Spearman" in repr(found)
 
 
+def test_a_share_of_the_strength_is_a_weaker_policy():
+    found = al.alignment(network(), Translate(1), data(40), strength=0.05)
+    assert found.policy == "translate0.05"
+    expected = al.alignment(network(), Translate(0.05), data(40))
+    torch.testing.assert_close(found.ratio, expected.ratio)
+    assert found.spearman == expected.spearman
+    assert not torch.allclose(found.ratio, al.alignment(network(), Translate(1), data(40)).ratio, rtol=1e-2)
+    with pytest.raises(al.InputError, match="Flip.* has no weaker form"):
+        al.alignment(network(), Flip(), data(), strength=0.1)
+
+
+def test_nothing_moves_and_nothing_is_aligned():
+    found = al.alignment(network(), Identity(), data())
+    assert found.ratio.isnan().all()
+    assert found.in_range.tolist() == [0.0] * 12
+    assert not found.energy.any()
+
+
 def test_an_image_that_teaches_nothing_is_left_out():
     model, (x, y) = linear([torch.zeros(36).double()] * 3), data()
     found = al.alignment(model, Flip(), (x, y))

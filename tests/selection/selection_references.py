@@ -85,6 +85,7 @@ def make_signals(n: int, *, classes: int = 3, dim: int = 4, seed: int = 0) -> tu
             forgetting=torch.randperm(n, generator=g),
             tracin=torch.rand(n, generator=g),
             loss_sd=torch.rand(n, generator=g),
+            gap=0.05,
         ),
         labels,
     )

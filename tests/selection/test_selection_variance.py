@@ -181,3 +181,70 @@ def test_a_selection_keeps_what_it_was_told(tmp_path):
     with pytest.raises(InputError, match="'neyman' asks how far the policy moves each loss") as caught:
         effective_weights(chosen.with_(loss_sd=None), "neyman", period=2)
     assert "\n" not in str(caught.value)
+
+
+# to first order
+
+
+@pytest.fixture(scope="module")
+def smooth():
+    """A network of soft steps and smooth images, which a weak policy moves to first order."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        coarse = torch.rand(40, 1, 3, 3)
+        layers = nn.Flatten(), nn.Linear(36, 8), nn.Tanh(), nn.Dropout(), nn.Linear(8, 3)
+        model, images = nn.Sequential(*layers), nn.functional.interpolate(coarse, (6, 6), mode="bilinear")
+        model[1].weight.data *= 5  # as far from a linear one as training makes it
+    return model, TensorDataset(images, torch.arange(40) % 3)
+
+
+def test_first_order_is_the_gradient_through_the_covariance(smooth):
+    model, data = smooth
+    images, labels = data.tensors
+    policy = al.policies.Translate(0.1)
+    found = al.moments.first_order_signals(model, data, policy)
+    assert model.training
+    model.eval()
+    leaf = images.clone().requires_grad_()
+    g = torch.autograd.grad(nn.functional.cross_entropy(model(leaf), labels, reduction="sum"), leaf)[0].flatten(1)
+    dense = policy.moments(images).dense()
+    expected = torch.einsum("nd,nde,ne->n", g.double(), dense, g.double()).sqrt()
+    torch.testing.assert_close(found.loss_sd.double(), expected, rtol=1e-5, atol=0)
+    # and near what draws say, by as much as the gap tells
+    truth = al.expected_loss(model, "cross-entropy", policy, data, nodes=256).sd
+    assert float((found.loss_sd - truth).abs().mean() / truth.mean()) == pytest.approx(found.gap, abs=0.02)
+    assert found.gap < 0.1
+    model.train()
+
+
+def test_where_first_order_fails_it_is_refused(smooth):
+    model, data = smooth
+    with pytest.raises(InputError, match=r"loss's deviation under translate3 is off by \d+% on a probe of 40 images"):
+        al.moments.first_order_signals(model, data, "translate3")
+
+
+def test_chosen_by_gradient(smooth, tmp_path):
+    model, data = smooth
+    selector, labels = al.Variance(by="gradient"), data.tensors[1]
+    signals = al.moments.first_order_signals(model, data, "translate0.1")
+    chosen = selector(signals, labels, budget=10)
+    assert chosen.indices.tolist() == signals.loss_sd.argsort(descending=True, stable=True)[:10].tolist()
+    assert chosen.how["gap"] == signals.gap
+    assert (selector.label, al.Variance("proportional", "gradient").label) == (
+        "variance-gradient", "variance-gradient-proportional",
+    )  # fmt: skip
+    signals.save(tmp_path / "signals.safetensors")
+    assert al.signals.Signals.load(tmp_path / "signals.safetensors").gap == signals.gap
+    with pytest.raises(InputError, match="hold no deviations to first order"):
+        selector(al.collect(model, data, policy="translate0.1"), labels, budget=10)
+    with pytest.raises(InputError, match="gradient"):
+        al.Variance(by="gradints")
+
+
+def test_training_asks_to_first_order_and_stops_where_it_fails():
+    data = al.load("digits").subset(range(60))
+    options = {"selector": al.Variance(by="gradient"), "budget": 0.2, "steps": 4}
+    weak = al.fit("mlp", data, policy="translate0.1", **options)
+    assert 0 < weak.selection.how["gap"] < 0.2
+    with pytest.raises(InputError, match="loss's deviation"):
+        al.fit("mlp", data, policy="translate4", **options)

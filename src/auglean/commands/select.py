@@ -34,7 +34,7 @@ def select(
         data: As of `auglean compare`; the training images are chosen from.
         selector: random, random-each-epoch, or one of `auglean compare`.
         budget: Fraction (0.1) or count (100) of images to choose.
-        policy: Augmentation, for the selector variance. Default: as of `auglean compare`.
+        policy: Augmentation, for the selectors variance and variance-gradient. Default: as of `auglean compare`.
         seed: Fixes what is drawn, and how images are cut into training, validation and test sets.
         size: Resize images to size × size.
         limit: Choose from at most so many images, as `auglean fit` with the same limit trains on.
@@ -59,6 +59,7 @@ def select(
         raise InputError("--model is missing; give the model.safetensors of a run, or a list to check as --audit FILE.")
     from auglean import selection
     from auglean.data import splits
+    from auglean.moments import first_order_signals
     from auglean.signals import collect
     from auglean.studies.comparing import resolve_policies
     from auglean.training import load_network
@@ -71,7 +72,10 @@ def select(
     train = splits(data, seed=seed, size=size, limit=limit, skip_corrupt=skip_corrupt).train
     selection.count(budget, len(train))
     asked = resolve_policies(policy, None, train)[0] if chooser.needs_policy else None
-    signals = collect(network, train, device=usable(device), policy=asked, seed=seed)
+    if asked is not None and chooser.first_order:
+        signals = first_order_signals(network, train, asked, device=usable(device), seed=seed)
+    else:
+        signals = collect(network, train, device=usable(device), policy=asked, seed=seed)
     chosen = selection.select(signals, train.labels, chooser, budget=budget, seed=seed)
     chosen = chosen.with_(how={**chosen.how, "data": train.name, "fingerprint": train.fingerprint})
     chosen.save(target)

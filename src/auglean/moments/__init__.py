@@ -8,6 +8,7 @@ from auglean.moments.comparing import PolicyComparison, compare_policies
 from auglean.moments.computing import moments_of
 from auglean.moments.describing import Description, describe
 from auglean.moments.expected_loss import ExpectedLoss, expected_loss
+from auglean.moments.first_order import first_order_signals
 from auglean.moments.laws import Discrete, Law, Normal, Uniform, hats, rounded_uniform
 from auglean.moments.linear import LinearFit, fit_linear
 from auglean.moments.mixing import Partners, cutmix, mixup
@@ -36,6 +37,7 @@ __all__ = [
     "cutmix",
     "describe",
     "expected_loss",
+    "first_order_signals",
     "fit_linear",
     "hats",
     "mixup",

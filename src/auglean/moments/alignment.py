@@ -18,10 +18,10 @@ from auglean.errors import InputError
 from auglean.moments.answers import Answer, aligned
 from auglean.moments.examples import Examples
 from auglean.moments.expected_loss import by_nodes
-from auglean.moments.losses import Loss, Setting, measured
+from auglean.moments.losses import Loss, Setting, saliency
 from auglean.moments.moments import Moments
 from auglean.networks.probing import bare, placement, undisturbed
-from auglean.policies import Policy, as_policy
+from auglean.policies import Policy, as_policy, weaker
 from auglean.progress import track
 from auglean.randomness import generator
 
@@ -89,6 +89,7 @@ def alignment(
     policy: Policy,
     data: Any,
     *,
+    strength: float = 1.0,
     loss: Loss = "cross-entropy",
     images: int = 150,
     nodes: int = 64,
@@ -97,13 +98,14 @@ def alignment(
 ) -> Alignment:
     """Compare a model's saliencies with the directions in which a policy moves its images.
 
-    Take a weak policy, a tenth of the strength trained with, for a model that is not linear: the comparison is of
-    first order. The model is put in eval mode and comes back as it was.
+    The comparison is of first order. For a model that is not linear take `strength=0.1`, a tenth of what it was trained
+    with. The model is put in eval mode and comes back as it was.
 
     Args:
         model: From images `(B, C, H, W)` in [0, 1] to outputs `(B, K)`.
         policy: The policy, or a callable for `as_policy`.
         data: An `ImageSet`, any map-style data set of (image, label), or a pair of tensors (images, labels).
+        strength: Share of the policy's strength, by `auglean.policies.weaker`.
         loss: As in `expected_loss`.
         images: So many of the images, 2 or more, or all where there are fewer.
         nodes: Nodes of each image for the variance of its loss.
@@ -111,16 +113,16 @@ def alignment(
         batch_size: Images in a forward pass.
 
     Raises:
-        InputError: If an option or the data do not fit.
+        InputError: If an option or the data do not fit, or the policy has no weaker form where one is asked for.
 
     >>> from auglean.policies import Translate
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-    >>> found = alignment(model, Translate(0.2), (torch.rand(8, 1, 4, 4), torch.arange(8) % 3))
-    >>> found.ratio.shape, 0 < float(found.in_range.max()) <= 1 + 1e-9
-    (torch.Size([8]), True)
+    >>> found = alignment(model, Translate(2), (torch.rand(8, 1, 4, 4), torch.arange(8) % 3), strength=0.1)
+    >>> found.policy, found.ratio.shape, 0 < float(found.in_range.max()) <= 1 + 1e-9
+    ('translate0.2', torch.Size([8]), True)
     """
     start = time.perf_counter()
-    policy, examples = as_policy(policy), Examples(data)
+    policy, examples = weaker(as_policy(policy), strength), Examples(data)
     chosen = torch.randperm(len(examples), generator=generator(seed, "images"))[:images].sort().values
     if len(chosen) < 2:
         raise InputError(f"An alignment expected 2 images or more but found {len(chosen)}.")
@@ -161,10 +163,7 @@ def _saliencies(setting: Setting) -> Tensor:
     with undisturbed(network, seed=setting.seed):
         for ids in torch.arange(len(setting.examples)).split(setting.batch_size):
             images, targets = setting.examples.batch(ids)
-            with torch.enable_grad():
-                x = images.to(device, dtype).requires_grad_()
-                losses = measured(setting, x, targets.to(device), ids)
-                rows.append(torch.autograd.grad(losses.sum(), x)[0].flatten(1).double())
+            rows.append(saliency(setting, images.to(device, dtype), targets.to(device), ids))
     return torch.cat(rows)
 
 

@@ -247,7 +247,7 @@ def _by_taylor(setting: Setting, point: Point) -> ExpectedLoss:
     chosen = torch.randperm(len(setting.examples), generator=generator(setting.seed, "probe"))[:_PROBE]
     probe = replace(setting, examples=Examples(setting.examples.batch(chosen)))
     truth = by_nodes(probe, "stratified")
-    gap = check_gap(_expand(probe, point)["mean"], truth.mean, what=setting.policy.name)
+    gap = check_gap(_expand(probe, point)["mean"], truth.mean, policy=setting.policy.name)
     found = _expand(setting, point)
     count = len(setting.examples)
     return replace(

@@ -220,3 +220,15 @@ def measured(setting: Setting, images: Tensor, targets: Tensor, ids: Tensor) -> 
         bad = int(ids[int(wrong[0]) % len(ids)])
         raise InputError(f"The loss of example {bad} is not finite; look at its image and at the weights.")
     return found
+
+
+def saliency(setting: Setting, images: Tensor, targets: Tensor, ids: Tensor) -> Tensor:
+    """Give the gradient of each image's loss in its pixels. Shape `(B, D)`, float64; the caller keeps the model so.
+
+    Raises:
+        InputError: If a label does not fit, or a loss is not finite.
+    """
+    with torch.enable_grad():
+        x = images.detach().requires_grad_()
+        found: Tensor = torch.autograd.grad(measured(setting, x, targets, ids).sum(), x)[0]
+    return found.flatten(1).double()

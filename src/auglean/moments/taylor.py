@@ -85,17 +85,24 @@ def taylor_loss(
     return value + (hessian * covariance).sum((1, 2)) / 2, sd
 
 
-def check_gap(taylor: Tensor, nodes: Tensor, *, what: str) -> float:
-    """Give the linearisation gap |Taylor value − node value| / node value of the means over a probe batch.
+def check_gap(taylor: Tensor, nodes: Tensor, *, policy: str, each: bool = False, what: str = "loss") -> float:
+    """Give the linearisation gap |Taylor value − node value| / node value over a probe batch.
+
+    Args:
+        taylor: Values of the probe's images. Shape `(n,)`.
+        nodes: The same from nodes.
+        policy: Name of the policy, for the message.
+        each: Compare image with image, whose distances are averaged, in place of the means alone.
+        what: What the values are, for the message.
 
     Raises:
         InputError: If it is above 0.2: then the Taylor value is no estimate.
     """
-    truth = float(nodes.mean())
-    gap = abs(float(taylor.mean()) - truth) / max(abs(truth), 1e-12)
+    truth, off = float(nodes.mean()), taylor - nodes
+    gap = float(off.abs().mean() if each else off.mean().abs()) / max(abs(truth), 1e-12)
     if not gap <= MOST_GAP:
         raise InputError(
-            f"The Taylor value of the loss under {what} is off by {gap:.0%} on a probe of {len(nodes)} images and "
-            f"at most {MOST_GAP:.0%} is allowed; use a weaker policy or method='stratified'."
+            f"The Taylor value of the {what} under {policy} is off by {gap:.0%} on a probe of {len(nodes)} images and "
+            f"at most {MOST_GAP:.0%} is allowed; use a weaker policy, or draws."
         )
     return gap

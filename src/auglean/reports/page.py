@@ -53,6 +53,7 @@ _SELECTORS = {
     "tracin": "those whose own steps changed their loss most over training, in the last layer",
     "variance": "those whose loss the policy disturbs most",
     "variance-proportional": "drawn with chances in proportion to how far the policy disturbs their loss",
+    "variance-gradient": "those whose loss the policy disturbs most, to first order",
     "ccs": "drawn evenly from all degrees of difficulty but the hardest",
     "info-batch": "drawn anew in every epoch, those of less than mean loss with smaller chances and larger weights",
     "herding": "those whose mean feature stays closest to that of their class",

@@ -129,6 +129,11 @@ class Composed(Selector):
         return self.inner.needs_policy
 
     @property
+    def first_order(self) -> bool:
+        """Whether the inner selector asks it to first order."""
+        return self.inner.first_order
+
+    @property
     def needs_steps(self) -> bool:  # type: ignore[override]
         """Whether the inner selector asks what only the steps of training record."""
         return self.inner.needs_steps

@@ -47,6 +47,7 @@ SELECTORS: dict[str, Selector] = {
         TracIn(),
         Variance(),
         Variance(draw="proportional"),
+        Variance(by="gradient"),
         CCS(),
         InfoBatch(),
         Herding(),

@@ -32,6 +32,7 @@ class Selector:
         needs_policy: Whether it asks what the policy does to each loss; that takes a forward pass for each draw.
         needs_steps: Whether it asks what only the steps of training record, as `auglean.signals.Recorder` does.
         each_epoch: Whether it chooses anew at every epoch.
+        first_order: Whether it asks what the policy does to each loss to first order, in place of by draws.
     """
 
     name: ClassVar[str] = ""
@@ -42,6 +43,11 @@ class Selector:
     @property
     def each_epoch(self) -> bool:
         """Whether it chooses anew at every epoch, whatever the interval of re-selection."""
+        return False
+
+    @property
+    def first_order(self) -> bool:
+        """Whether what the policy does to each loss is asked to first order, by a pass back for each example."""
         return False
 
     @property

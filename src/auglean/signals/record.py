@@ -37,7 +37,9 @@ class Signals:
             steps that held the example (Pruthi et al. 2020, TracIn, with each of its steps as a checkpoint); higher =
             augment first. Only from a `Recorder`. Shape `(N,)`, float32.
         loss_sd: Standard deviation of the loss under a policy, estimated from draws; higher =
-            augment first. Only from `collect` with a policy. Shape `(N,)`, float32.
+            augment first. Only from `collect` with a policy, or from `auglean.moments.first_order_signals`. Shape
+            `(N,)`, float32.
+        gap: Relative error of `loss_sd` on a probe where it is of first order; None where it is from draws.
 
     >>> signals = Signals(torch.tensor([0.1, 2.0]), torch.tensor([0.8, 0.2]), torch.zeros(2, 3),
     ...                   torch.zeros(2, 4), torch.tensor([1, 0]))
@@ -55,6 +57,7 @@ class Signals:
     forgetting: Tensor | None = None
     tracin: Tensor | None = None
     loss_sd: Tensor | None = None
+    gap: float | None = None
 
     def __post_init__(self) -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
@@ -101,7 +104,7 @@ class Signals:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to one safetensors file; a file that was there is replaced when the new one is whole."""
-        state = {"seconds": self.seconds, "forward_passes": self.forward_passes}
+        state = {"seconds": self.seconds, "forward_passes": self.forward_passes, "gap": self.gap}
         write_object(Path(path), "Signals", self.tensors, state)
 
     @classmethod

@@ -18,6 +18,7 @@ from torch.utils.data import Sampler
 
 from auglean.data import ImageSet, load
 from auglean.errors import InputError, unknown
+from auglean.moments import first_order_signals
 from auglean.policies import Policy, as_given
 from auglean.randomness import derive, generator
 from auglean.selection import (
@@ -256,8 +257,13 @@ class AugmentSampler(Sampler[Item]):
         if self.recorder is None:
             assert self.selector is not None
             policy = self.policy if self.selector.needs_policy else None
-            seed = derive(self.seed, "disturbed", self.epoch)
-            return collect(model, self.data, batch_size=self.batch_size, policy=policy, seed=seed)
+            options: dict[str, Any] = {
+                "batch_size": self.batch_size,
+                "seed": derive(self.seed, "disturbed", self.epoch),
+            }
+            if policy is not None and self.selector.first_order:
+                return first_order_signals(model, self.data, policy, **options)
+            return collect(model, self.data, policy=policy, **options)
         self.recorder.fill(model, self.data, batch_size=self.batch_size)
         return self.recorder.signals()
 
