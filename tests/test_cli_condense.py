@@ -4,6 +4,8 @@ import inspect
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -116,6 +118,28 @@ def test_interrupted_runs_resume(condense, tmp_path, monkeypatch, place):
     for one, other in zip(whole["rows"], again["rows"], strict=True):
         assert one["accuracy"] == other["accuracy"]
     assert [row["accuracy"] for row in whole["course"]] == [row["accuracy"] for row in again["course"]]
+
+
+def test_processes_of_torchrun_share_the_work(condense, tmp_path):
+    code, out, _ = condense(*QUICK, "--json", "--out", "one")
+    assert code == 0
+    one = json.loads(out)
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "auglean"]
+    words = [*launched, "condense", *map(str, QUICK), "--json", "--out", "two"]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    two = json.loads(ran.stdout)  # one object, of one process
+    told = [line for line in ran.stderr.splitlines() if " of 13: " in line]
+    assert [line.split(" ")[0] for line in told] == [str(i + 1) for i in range(13)]
+    assert sum("for the images of a class" in line for line in ran.stderr.splitlines()) == 1
+    assert sum("Report: two" in line for line in ran.stderr.splitlines()) == 1
+    for key in ("accuracy", "validation", "rate", "name"):
+        assert [row[key] for row in one["rows"]] == [row[key] for row in two["rows"]]
+    assert one["synthetic"][0]["cost"]["images"] == two["synthetic"][0]["cost"]["images"]
+    files = [tmp_path / name / "synthetic.safetensors" for name in ("one", "two")]
+    torch.testing.assert_close(*(SyntheticSet.load(file).images for file in files), rtol=0, atol=1e-5)
+    rows = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 3, 6]  # each written once
 
 
 def test_nearest_real_images_are_the_nearest():

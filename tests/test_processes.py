@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import distributed
 
 from auglean.errors import InputError
-from auglean.processes import _share, alone, shared_map
+from auglean.processes import _share, alone, anywhere, from_first, is_first, shared_map, speaks
 
 
 def test_one_process_is_a_loop():
@@ -65,6 +65,18 @@ def _rank(rank, ranks, folder):
         "nested": shared_map(lambda count: shared_map(abs, list(range(-count, 0))), [1, 2, 3]),
         "complaints": [complaint([0, 1, 2, 3]), complaint([0, 3, 2]), complaint([1, 5]), complaint([0, 1])],
     }
+    def first_fails():
+        raise InputError(f"{rank} is no good.")
+
+    found["first"] = from_first(lambda: {"of": torch.tensor(rank), "shared": shared_map(abs, [-1, -2])})
+    try:
+        from_first(first_fails)
+    except InputError as error:
+        found["complaints"].append(str(error))
+    found["asked"] = [anywhere(lambda: rank == 1), anywhere(lambda: rank == 0), anywhere(lambda: False)]
+    with alone():
+        found["roles"] = [is_first(), speaks()]
+    found["roles"] += [is_first(), speaks()]
     if rank == 1:
         with alone():  # the others know nothing of it
             found["alone"] = shared_map(run, [8, 9])
@@ -87,6 +99,10 @@ def test_two_processes(tmp_path):
             "InputError: 3 is no good.",
             "RuntimeError: Awkward: one",
             None,
+            "0 is no good.",
         ]
+        assert found["first"] == {"of": torch.tensor(0), "shared": [1, 2]}
+        assert found["asked"] == [True, True, False]
         assert found["after"] == [1, 2, 3]
+    assert (first["roles"], second["roles"]) == ([True] * 4, [True, False, False, False])
     assert [row["of"] for row in second["alone"]] == [8, 9]

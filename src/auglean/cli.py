@@ -9,11 +9,13 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auglean import commands
 from auglean.errors import InputError
+from auglean.processes import joined, speaks
 from auglean.training import Interrupted
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "curve": commands.curve,
 }
 
+#: Those whose work the processes of `torchrun` share.
+SHARED = {"condense"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -41,6 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = _canonical(list(sys.argv[1:] if argv is None else argv) or ["--help"])
+    with joined() if words[0] in SHARED else nullcontext():
+        return _code(words)
+
+
+def _code(words: list[str]) -> int:
+    """Run the command; give the exit code."""
     try:
         name, values = _parse(words)
         COMMANDS[name](**values)
@@ -53,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (Interrupted, KeyboardInterrupt) as error:
         told = str(error) or "before the run began; nothing was written"
-        print(f"Interrupted, {told}", file=sys.stderr)
+        _tell(f"Interrupted, {told}")
         return 130
     return 0
 
@@ -166,5 +177,10 @@ def _plain(message: str) -> str:
 
 
 def _refuse(sentence: str) -> int:
-    print(f"auglean: {sentence}", file=sys.stderr)
+    _tell(f"auglean: {sentence}")
     return 2
+
+
+def _tell(line: str) -> None:
+    if speaks():
+        print(line, file=sys.stderr)

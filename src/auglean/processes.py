@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import distributed
@@ -33,6 +34,29 @@ def alone() -> Iterator[None]:
         _ALONE.reset(token)
 
 
+@contextmanager
+def joined() -> Iterator[None]:
+    """Join the processes that `torchrun` started, for the length of a block; without it a process stays by itself.
+
+    Where there are GPUs, each process on a machine gets another one as its present device.
+
+    >>> with joined():
+    ...     ranks()
+    1
+    """
+    available = distributed.is_available() and distributed.is_torchelastic_launched()
+    if not available or distributed.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    distributed.init_process_group("gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
 def ranks() -> int:
     """Count the processes that share work here: 1 without a group, or inside `alone`.
 
@@ -51,6 +75,51 @@ def is_first() -> bool:
     True
     """
     return ranks() == 1 or distributed.get_rank() == 0
+
+
+def speaks() -> bool:
+    """Tell whether this process is the one of a group that tells the user how far the work is, alone or not.
+
+    >>> speaks()
+    True
+    """
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
+def from_first(run: Callable[[], Result]) -> Result:
+    """Give `run()` as the first process of a group finds it, which alone runs it: for what is read from files.
+
+    **All ranks have to call this together.** What `run` shares in its turn is not shared.
+
+    Raises:
+        Exception: On every rank, what `run` raised.
+
+    >>> from_first(lambda: 3)
+    3
+    """
+    if ranks() == 1:
+        return run()
+    said: list[Any] = [None]
+    if is_first():
+        try:
+            with alone():
+                said = [(_packed(run()), None)]
+        except Exception as raised:  # to be raised by all, for the others wait
+            said = [(None, _portable(raised))]
+    distributed.broadcast_object_list(said)
+    value, error = said[0]
+    if error is not None:
+        raise error
+    return cast(Result, _unpacked(value))
+
+
+def anywhere(ask: Callable[[], bool]) -> bool:
+    """Tell whether a process of the group says yes: asked of all together, so that all of them go the same way.
+
+    >>> anywhere(lambda: False)
+    False
+    """
+    return any(shared_map(lambda _: ask(), range(ranks())))
 
 
 def shared_map(

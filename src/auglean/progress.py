@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, TypeVar
 
+from auglean.processes import speaks
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -21,6 +23,11 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def watched() -> bool:
+    """Tell whether somebody at a terminal sees what this process writes on stderr; of several processes, the first."""
+    return sys.stderr is not None and sys.stderr.isatty() and speaks()
 
 
 def track(items: Iterable[T], description: str, *, total: int | None = None, delay: float = 2.0) -> Iterator[T]:
@@ -37,7 +44,7 @@ def track(items: Iterable[T], description: str, *, total: int | None = None, del
     >>> list(track(range(3), "counting"))
     [0, 1, 2]
     """
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not watched():
         yield from items
         return
     total = len(items) if total is None and isinstance(items, Sized) else total
@@ -57,7 +64,7 @@ def track(items: Iterable[T], description: str, *, total: int | None = None, del
 
 def note(text: str) -> None:
     """Print a line on stderr if that is a terminal."""
-    if sys.stderr is not None and sys.stderr.isatty():
+    if watched():
         console().print(text, highlight=False)
 
 

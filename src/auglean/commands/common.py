@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from auglean.errors import InputError
+from auglean.processes import from_first, speaks
 
 if TYPE_CHECKING:
     from auglean.data import Splits
@@ -35,8 +36,8 @@ def begin(
     from auglean.data import splits
     from auglean.studies.folder import check_folder
 
-    folder = Path(out) if out else _free_folder(command, data)
-    check_folder(folder, resume=resume)
+    folder = Path(out) if out else from_first(lambda: _free_folder(command, data))
+    from_first(lambda: check_folder(folder, resume=resume))
     sets = splits(data, seed=seed, size=size, limit=limit, test_limit=test_limit, skip_corrupt=skip_corrupt)
     origin = {"data": data, "size": size, "limit": limit, "test_limit": test_limit, "skip_corrupt": skip_corrupt}
     return folder, sets, origin
@@ -53,7 +54,7 @@ def stoppable(command: str, folder: Path) -> Iterator[Narrator]:
     def ask(number: int, frame: Any) -> None:
         narrator.stopping = True
         signal.signal(signal.SIGINT, before)
-        print("Stopping after this step; Ctrl-C again stops at once.", file=sys.stderr)
+        tell("Stopping after this step; Ctrl-C again stops at once.")
 
     before = signal.signal(signal.SIGINT, ask)
     try:
@@ -86,17 +87,20 @@ def _free_folder(command: str, data: str) -> Path:
 
 
 def show(what: Any) -> None:
-    """Print a table or text on stdout."""
+    """Print a table or text on stdout; of several processes, the first does."""
     from rich.console import Console
 
-    Console().print(what, highlight=False, markup=False)
+    if speaks():
+        Console().print(what, highlight=False, markup=False)
 
 
 def show_json(result: Any) -> None:
-    """Print one object on a line of stdout."""
-    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    """Print one object on a line of stdout; of several processes, the first does."""
+    if speaks():
+        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
 
 
 def tell(line: str) -> None:
-    """Tell a line on stderr."""
-    sys.stderr.write(line + "\n")
+    """Tell a line on stderr; of several processes, the first does."""
+    if speaks():
+        sys.stderr.write(line + "\n")

@@ -42,7 +42,8 @@ def condense(
 
     New networks are trained on them and, by the same recipe, on as many real images at random or herded, on class means
     or k-means centres, and on all images; each with augmentation and without. Prints a table and writes a run folder
-    with config.yaml, synthetic.safetensors, synthetic.png, result.json and report.html.
+    with config.yaml, synthetic.safetensors, synthetic.png, result.json and report.html. Processes share the work where
+    they are started by `torchrun --nproc-per-node 2 -m auglean condense …`.
 
     Args:
         data: As of `auglean compare`.
@@ -78,6 +79,7 @@ def condense(
     """
     from auglean import reports
     from auglean.condensation import Protocol, as_method
+    from auglean.processes import from_first
     from auglean.studies.condensing import condense_and_judge
 
     given: dict[str, Any] = {"lr": lr, "real_batch": real_batch, "pool": pool}
@@ -106,7 +108,7 @@ def condense(
             origin=origin,
             narrator=narrator,
         )
-    page = reports.write_condensation(found)
+    page = from_first(lambda: reports.write_condensation(found))
     if json:
         show_json(found.result)
     else:

@@ -105,6 +105,10 @@ class Builder:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
+    def count(self, label: int) -> int:
+        """Count the real images of a class."""
+        return len(self._members[label])
+
     def members(self, label: int, count: int, *path: int | str) -> Tensor:
         """Draw the numbers of `count` distinct real images of a class, or all where there are fewer."""
         mine = self._members[label]

@@ -21,8 +21,9 @@ from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import load
 from auglean.errors import InputError, unknown
 from auglean.files import read_tensors, write_tensors
-from auglean.processes import is_first, ranks, shared_map
+from auglean.processes import anywhere, is_first
 from auglean.progress import note, track
+from auglean.training.clock import Clock
 from auglean.training.fitting import Interrupted, check_options
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -223,9 +224,7 @@ class _Run:
                 if time.monotonic() > save_at:
                     self._save()
                     save_at = time.monotonic() + _CHECKPOINT_SECONDS
-                # asked of every process, so that all of them end together
-                stop = any(shared_map(lambda _: hooks.stop(), range(ranks())))
-                if stop and state.step < steps:
+                if anywhere(hooks.stop) and state.step < steps:
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             self._save()
@@ -238,9 +237,11 @@ class _Run:
         engine, state = self.engine, self.state
         pixels = engine.pixels(state.images).flatten(0, 1).cpu()
         labels = torch.arange(engine.data.classes).repeat_interleave(engine.per_class)
-        cost = {"seconds": engine.clock.seconds(), "images": dict(engine.passed)}
-        how = {**self.how, "steps": state.step, "cost": cost} | ({} if cosine is None else {"cosine": cosine})
+        how = {**self.how, "steps": state.step, "cost": self._cost()} | ({} if cosine is None else {"cosine": cosine})
         return SyntheticSet(pixels, labels, self.class_names, *engine.builder.mean_std, self._history(), how)
+
+    def _cost(self) -> dict[str, Any]:
+        return {"seconds": self.engine.clock.seconds(), "images": dict(self.engine.passed)}
 
     def _history(self) -> dict[str, Tensor]:
         # an interrupt may have come between a step and its record
@@ -254,12 +255,13 @@ class _Run:
         if self.checkpoint is None or not is_first():
             return
         tensors = {"images": self.state.images, "velocity": self.state.velocity, **self._history()}
-        write_tensors(self.checkpoint, tensors, {"options": self.how, "step": self.state.step})
+        state = {"options": self.how, "step": self.state.step, "cost": self._cost()}
+        write_tensors(self.checkpoint, tensors, state)
 
     def _resume(self, path: Path) -> None:
         try:
             tensors, kept = read_tensors(path)
-            options, step = kept["options"], kept["step"]
+            options, step, cost = kept["options"], kept["step"], kept["cost"]
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise InputError(f"{path} holds no state of condensation; give another file, or start anew.") from error
         differing = [name for name, value in self.how.items() if options.get(name) != value]
@@ -271,4 +273,5 @@ class _Run:
             )
         place = self.engine.device
         self.state = State(tensors["images"].to(place), tensors["velocity"].to(place), step)
+        self.engine.clock, self.engine.passed = Clock(place, cost["seconds"]), dict(cost["images"])
         self.losses, self.seconds = tensors["loss"].tolist(), tensors["seconds"].tolist()

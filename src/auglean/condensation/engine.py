@@ -76,7 +76,7 @@ class Engine:
         self.device = data.images.device
         self.micro_batch = micro_batch or (16 if self.device.type == "cpu" else 256)
         self.clock = Clock(self.device)
-        self.passed = {"real": 0, "synthetic": 0, "training": 0}  # images through a network
+        self.passed = {"real": 0, "synthetic": 0, "training": 0}  # images through a network, in all processes
         mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in builder.mean_std)
         self._mean, self._std = mean, torch.where(std > 0, std, 1.0)
         self._networks: dict[int, Network] = {}
@@ -149,30 +149,32 @@ class Engine:
     ) -> tuple[Tensor, Tensor, float]:
         """Move the images of every class by one step of SGD."""
 
-        def run(label: int) -> tuple[Tensor, Tensor]:
-            target = self._target(network, path, entry, label)
-            return self.pull(network, path, label, images[label], target)
+        def run(label: int) -> tuple[Tensor, Tensor, int]:
+            target, real = self._target(network, path, entry, label)
+            return (*self.pull(network, path, label, images[label], target), real)
 
         found = shared_map(run, range(self.data.classes))
-        gradient = torch.stack([gradient.to(self.device) for gradient, _ in found])
+        gradient = torch.stack([gradient.to(self.device) for gradient, _, _ in found])
         velocity = self.method.momentum * velocity + gradient
-        losses = torch.stack([loss for _, loss in found])
+        losses = torch.stack([loss for _, loss, _ in found])
+        self.passed["real"] += sum(real for _, _, real in found)
+        self.passed["synthetic"] += images.shape[0] * images.shape[1]
         return images - self.method.lr * velocity, velocity, float(losses.double().mean())
 
-    def _target(self, network: Network, path: Path, entry: int | None, label: int) -> list[Tensor]:
-        """Give the target of a class, kept for a network of the pool."""
+    def _target(self, network: Network, path: Path, entry: int | None, label: int) -> tuple[list[Tensor], int]:
+        """Give the target of a class, kept for a network of the pool, and the real images that it took."""
         kept = self._targets.get((entry, label)) if entry is not None else None
-        if kept is None:
-            with self.clock("real"):
-                kept = self.target(network, path, label, self.real_batch)
-            if entry is not None:
-                self._targets[entry, label] = kept
-        return kept
+        if kept is not None:
+            return kept, 0
+        with self.clock("real"):
+            made = self.target(network, path, label, self.real_batch)
+        if entry is not None:
+            self._targets[entry, label] = made
+        return made, min(self.real_batch, self.builder.count(label))
 
     def target(self, network: Network, path: Path, label: int, count: int) -> list[Tensor]:
         """Compute the target of a class from `count` real images, a few at a time."""
         chosen = self.builder.members(label, count, "real", *path)
-        self.passed["real"] += len(chosen)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.matching.target(network, self._pieces(chosen, path, label), label, len(chosen))
 
@@ -186,7 +188,6 @@ class Engine:
             distance = self.matching.distance(network, pixels, label, target)
             (gradient,) = torch.autograd.grad(distance, leaf)
             unit = self.matching.unit(target)
-        self.passed["synthetic"] += len(images)
         # published sums grow with the network, and the share of an image in a mean shrinks with their number
         scale = 1.0 if self.schedule == "paper" else self.matching.reference * self.per_class / unit
         return gradient * scale, distance.detach() / unit

@@ -14,14 +14,14 @@ from auglean import networks as named_networks
 from auglean.condensation.baselines import baseline
 from auglean.condensation.learning import learn
 from auglean.condensation.methods import DM
-from auglean.condensation.protocol import SCORES, Evaluation, Memory, Protocol, Row, spread
+from auglean.condensation.protocol import SCORES, Evaluation, Memory, Protocol, Row, spread, stoppable_map
 from auglean.condensation.scoring import fair_scores
 from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import ImageSet, load, split
 from auglean.data.splitting import part
 from auglean.errors import InputError
 from auglean.policies import Policy, as_given
-from auglean.progress import track
+from auglean.processes import shared_map
 from auglean.randomness import derive
 from auglean.training import correct, new_network
 from auglean.training.fitting import check_agree, check_options
@@ -33,6 +33,8 @@ HELD_OUT = 1000
 _JUDGED_AT_ONCE = 64
 
 One = SyntheticSet | str | Path
+Images = SyntheticSet | ImageSet
+Job = tuple[int | str, ...]
 Given = One | Sequence[One] | Mapping[str, One | Sequence[One]]
 
 
@@ -53,6 +55,8 @@ def evaluate(
     memory: Memory | None = None,
 ) -> Evaluation:
     """Train new networks on the images of one or several synthetic sets, and on what they have to beat.
+
+    Networks are shared among the processes of `torchrun`, each of which has to call this and gets the whole answer.
 
     Every row is trained alike, with augmentation and without: from scratch, with the same initial weights, for the same
     epochs, at the same rate, on hard labels; what counts is the accuracy after the last epoch. The images are
@@ -101,14 +105,19 @@ def evaluate(
     assert policy is not None
     per_class = max(int(one.counts.max()) for ones in given.values() for one in ones)
     count = sets or max(3, *map(len, given.values()))
-    contestants: dict[str, Sequence[SyntheticSet | ImageSet]] = {
-        other: [
-            baseline(other, real, per_class, seed=derive(seed, "set", i), device=device)
-            for i in range(1 if other == "class-mean" else count)  # nothing is drawn for that one
-        ]
+    drawn = [
+        (other, i)
         for other in distinct(baselines, per_class)
-    }
-    contestants.update(given)
+        for i in range(1 if other == "class-mean" else count)  # nothing is drawn for that one
+    ]
+
+    def make(one: tuple[str, int]) -> SyntheticSet:
+        return baseline(one[0], real, per_class, seed=derive(seed, "set", one[1]), device=device)
+
+    contestants: dict[str, list[Images]] = {}
+    for (other, _), images in zip(drawn, shared_map(make, drawn), strict=True):
+        contestants.setdefault(other, []).append(images)
+    contestants.update({name: list(ones) for name, ones in given.items()})
     protocol = protocol or Protocol()
     if protocol.whole_steps is not None:
         contestants["whole"] = [real]
@@ -154,7 +163,7 @@ def read_sets(synthetic: Given, real: ImageSet) -> dict[str, list[SyntheticSet]]
     return {str(found[0].how.get("method", "synthetic")).lower(): found}
 
 
-def _few(images: SyntheticSet | ImageSet) -> str:
+def _few(images: Images) -> str:
     names = images.class_names
     return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''} ({len(names)})"
 
@@ -200,7 +209,7 @@ def _scores(rows: Sequence[Row], ours: str, network: str) -> dict[str, Any]:
 class _Evaluation:
     """Trains the networks of one evaluation."""
 
-    contestants: Mapping[str, Sequence[SyntheticSet | ImageSet]]
+    contestants: Mapping[str, Sequence[Images]]
     real: ImageSet
     held: ImageSet
     test: ImageSet
@@ -227,13 +236,11 @@ class _Evaluation:
         job = f"{network}/{_way(augmented)}/rate"
         found = self.memory.recall(job)
         if found is None:
-            small = [sets[0] for name, sets in self.contestants.items() if name != "whole"]
+            small = [(sets[0], ("rate",)) for name, sets in self.contestants.items() if name != "whole"]
             with self.memory.job(job):
-                trials = [
-                    [self._train(network, images, augmented, rate, ("rate",))["validation"] for images in small]
-                    for rate in track(rates, job)
-                ]
-            found = {"rates": list(rates), "validation": [sum(trial) / len(trial) for trial in trials]}
+                trials = [self._trained(job, network, augmented, rate, small) for rate in rates]
+            means = [_mean([run["validation"] for run in trial]) for trial in trials]
+            found = {"rates": list(rates), "validation": means}
             self.memory.keep(job, found)
         return float(rates[max(range(len(rates)), key=lambda i: found["validation"][i])])
 
@@ -264,19 +271,27 @@ class _Evaluation:
 
     def _runs(self, job: str, name: str, network: str, augmented: bool, rate: float) -> list[list[dict[str, float]]]:
         sets = self.contestants[name]
-        pairs = [(i, j) for i in range(len(sets)) for j in range(self.repeats)]
-        flat = [self._train(network, sets[i], augmented, rate, (i, j)) for i, j in track(pairs, job)]
+        each = [(one, (i, j)) for i, one in enumerate(sets) for j in range(self.repeats)]
+        flat = self._trained(job, network, augmented, rate, each)
         return [flat[begin : begin + self.repeats] for begin in range(0, len(flat), self.repeats)]
 
-    def _steps(self, images: SyntheticSet | ImageSet, augmented: bool) -> int:
+    def _steps(self, images: Images, augmented: bool) -> int:
         if images is self.real:
             assert self.protocol.whole_steps is not None
             return self.protocol.whole_steps
         return self.protocol.steps(len(images), augmented=augmented)
 
-    def _train(
-        self, network: str, images: SyntheticSet | ImageSet, augmented: bool, rate: float, path: tuple[int | str, ...]
-    ) -> dict[str, float]:
+    def _trained(
+        self, job: str, network: str, augmented: bool, rate: float, each: Sequence[tuple[Images, Job]]
+    ) -> list[dict[str, float]]:
+        """Train a network on each of some images."""
+
+        def run(one: tuple[Images, Job]) -> dict[str, float]:
+            return self._train(network, *one, augmented, rate)
+
+        return stoppable_map(run, each, self.memory.stop, job)
+
+    def _train(self, network: str, images: Images, path: Job, augmented: bool, rate: float) -> dict[str, float]:
         """Train one network; those of the same path begin with the same weights, whatever they are trained on."""
         began = time.perf_counter()
         model = new_network(network, self.real, derive(self.seed, "evaluate", *path)).to(self.device)
@@ -294,8 +309,6 @@ class _Evaluation:
             key: float(correct(model, judge, batch_size=_JUDGED_AT_ONCE).double().mean())
             for key, judge in judged.items()
         }
-        if self.memory.stop():
-            raise KeyboardInterrupt
         return {**found, "seconds": seconds}
 
 
@@ -303,7 +316,7 @@ def _way(augmented: bool) -> str:
     return "augmented" if augmented else "plain"
 
 
-def seconds_of(images: SyntheticSet | ImageSet) -> float:
+def seconds_of(images: Images) -> float:
     """Tell what it cost to make a set: nothing, if it is real."""
     if isinstance(images, ImageSet):
         return 0.0

@@ -70,12 +70,12 @@ def plan_run(engine: Engine, state: State, steps: int) -> Plan:
     network = engine.builder.build("probe")
     engine.matching.prepare(network)
     piece = min(engine.micro_batch, engine.real_batch, counts[0])
-    passed, engine.clock = dict(engine.passed), Clock(engine.device)
+    clock, engine.clock = engine.clock, Clock(engine.device)
     seconds_real, target = _timed(engine, lambda: engine.target(network, ("probe",), 0, piece))
     kept = SavedBytes()
     with kept:
         seconds_class, _ = _timed(engine, lambda: engine.pull(network, ("probe",), 0, state.images[0], target))
-    engine.passed, engine.clock = passed, Clock(engine.device)
+    engine.clock = clock
 
     pool = 0
     if pooled:

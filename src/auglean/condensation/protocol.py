@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from auglean.condensation.learning import PUBLISHED, epochs_to_steps
 from auglean.errors import InputError
+from auglean.processes import anywhere, ranks, shared_map
+from auglean.progress import track
 from auglean.training import Recipe
 
 SCORES = ("hlr", "ior", "lrs", "ars")
 Row = Mapping[str, Any]
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,28 @@ class Memory:
     keep: Callable[[str, Mapping[str, Any]], None] = lambda name, found: None
     stop: Callable[[], bool] = lambda: False
     job: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
+
+
+def stoppable_map(
+    run: Callable[[Item], Found], items: Sequence[Item], stop: Callable[[], bool], told: str
+) -> list[Found]:
+    """Give `[run(item) for item in items]`, shared among processes; where one of them is asked to stop, all end.
+
+    Args:
+        run: What to do.
+        items: The items.
+        stop: Asked after each item, or after one for each process.
+        told: What the progress is called.
+
+    Raises:
+        KeyboardInterrupt: If `stop()`.
+    """
+    found: list[Found] = []
+    for begin in track(range(0, len(items), ranks()), told):
+        found += shared_map(run, items[begin : begin + ranks()])
+        if anywhere(stop):
+            raise KeyboardInterrupt
+    return found
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from auglean import networks as named_networks
 from auglean.condensation import (
     Hooks,
     Method,
+    Plan,
     Protocol,
     Stopped,
     SyntheticSet,
@@ -24,11 +25,12 @@ from auglean.condensation import (
 from auglean.condensation.baselines import check_baseline
 from auglean.condensation.engine import Schedule
 from auglean.condensation.evaluating import HELD_OUT, distinct
-from auglean.condensation.protocol import Memory
+from auglean.condensation.protocol import Memory, stoppable_map
 from auglean.condensation.starting import Init
 from auglean.data import Splits
 from auglean.data.splitting import part
 from auglean.errors import InputError
+from auglean.processes import from_first, is_first
 from auglean.randomness import derive
 from auglean.studies.folder import RunFolder, check_folder, describe_data, environment, fingerprint
 from auglean.studies.narration import Narrator
@@ -126,7 +128,7 @@ def condense_and_judge(
     rows = distinct(baselines, per_class)
     for name in rows:
         check_baseline(name, sets.train, per_class)
-    check_folder(out, resume=resume)
+    from_first(lambda: check_folder(out, resume=resume))
     config = {
         **(origin or {"data": None}),
         "per_class": per_class,
@@ -152,8 +154,9 @@ def condense_and_judge(
     }
     folder = RunFolder(out, config, fingerprint=fingerprint(sets), resume=resume)
     path = folder.path
-    if resume and (path / "result.json").exists():
-        return Condensed(json.loads((path / "result.json").read_text()), SyntheticSet.load(path / FILE), sets, path)
+    if resume and from_first((path / "result.json").exists):
+        done = from_first(lambda: json.loads((path / "result.json").read_text()))
+        return Condensed(done, from_first(lambda: SyntheticSet.load(path / FILE)), sets, path)
     study = _Study(folder, sets, protocol, repeats, device, narrator)
     at = sorted({max(1, steps >> i) for i in range(looks)})
     options = {"per_class": per_class, "method": method, "steps": steps, "init": init, "schedule": schedule}
@@ -217,17 +220,20 @@ class _Study:
         job = f"condense/seed{seed}"
         file = self.folder.path / FILE if i == 0 else self.folder.path / "sets" / f"seed{seed}.safetensors"
         if self.recall(job) is not None:
-            return SyntheticSet.load(file)
+            return from_first(lambda: SyntheticSet.load(file))
 
         def look(images: SyntheticSet) -> None:
-            images.save(self._look(int(images.how["steps"])))
+            _save(images, self._look(int(images.how["steps"])))
+
+        def tell(plan: Plan) -> None:
+            self.narrator.say(f"{job}: {plan!r}")
 
         if at:
             start = starting_images(self.sets.train, options["per_class"], options["init"], seed=seed)
             labels = self.sets.train.labels.new_tensor(range(len(start))).cpu().repeat_interleave(start.shape[1])
             train = self.sets.train
-            SyntheticSet(start.flatten(0, 1), labels, train.class_names, *train.mean_std()).save(self._look(0))
-        hooks = Hooks(progress=self.narrator.progress, stop=self.narrator.stop, snapshot=look, at=frozenset(at))
+            _save(SyntheticSet(start.flatten(0, 1), labels, train.class_names, *train.mean_std()), self._look(0))
+        hooks = Hooks(tell, self.narrator.progress, self.narrator.stop, look, frozenset(at))
         state = self.folder.checkpoint(job)
         with self.narrator.job(job):
             try:
@@ -241,9 +247,9 @@ class _Study:
                     **options,
                 )
             except Stopped as stopped:
-                stopped.synthetic.save(file)
+                _save(stopped.synthetic, file)
                 raise
-            tiny.save(file)
+            _save(tiny, file)
             self.keep(job, {"seconds": float(tiny.history["seconds"][-1])})
         return tiny
 
@@ -253,15 +259,16 @@ class _Study:
         found = self.recall(job)
         if found is not None:
             return found
-        images = SyntheticSet.load(self._look(step))
-        held, policy, values = part(self.sets.validation, HELD_OUT), as_method("dm").policy(self.sets.train), []
+        images = from_first(lambda: SyntheticSet.load(self._look(step)))
+        held, policy = part(self.sets.validation, HELD_OUT), as_method("dm").policy(self.sets.train)
+
+        def accuracy(j: int) -> float:
+            model = new_network(network, self.sets.train, derive(j, "course")).to(self.device or "cpu")
+            learn(model, images, steps=self.protocol.steps(len(images), augmented=True), policy=policy, seed=j)
+            return float(correct(model, held, batch_size=64).double().mean())
+
         with self.narrator.job(job):
-            for j in range(self.repeats):
-                model = new_network(network, self.sets.train, derive(j, "course")).to(self.device or "cpu")
-                learn(model, images, steps=self.protocol.steps(len(images), augmented=True), policy=policy, seed=j)
-                values.append(float(correct(model, held, batch_size=64).double().mean()))
-                if self.narrator.stop():
-                    raise KeyboardInterrupt
+            values = stoppable_map(accuracy, range(self.repeats), self.narrator.stop, job)
             seconds = float(images.history["seconds"][-1]) if "seconds" in images.history else 0.0
             found = {"job": job, "step": step, "seconds": seconds, "accuracy": spread(values)}
             self.folder.log(found)
@@ -270,6 +277,11 @@ class _Study:
 
     def _look(self, step: int) -> Path:
         return self.folder.path / "looks" / f"step{step:06d}.safetensors"
+
+
+def _save(images: SyntheticSet, file: Path) -> None:
+    if is_first():
+        images.save(file)
 
 
 def answer(result: Mapping[str, Any]) -> str:

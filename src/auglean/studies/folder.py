@@ -15,6 +15,7 @@ import torch
 from auglean.data import Splits
 from auglean.errors import InputError
 from auglean.files import write_json, write_text
+from auglean.processes import from_first, is_first
 from auglean.training.checkpoints import ADDED
 
 CONFIG = "config.yaml"
@@ -22,6 +23,8 @@ CONFIG = "config.yaml"
 
 class RunFolder:
     """Owns one run's files; every write leaves the old file or the new one.
+
+    Of the processes of `torchrun` the first one writes and reads, and all of them know what it found.
 
     ```
     config.yaml     the resolved options; running them again gives the same numbers on the same machine
@@ -44,6 +47,10 @@ class RunFolder:
 
     def __init__(self, path: str | Path, config: Mapping[str, Any], *, fingerprint: str, resume: bool = False) -> None:
         self.path = Path(path)
+        self._rows = from_first(lambda: self._begin(config, fingerprint, resume))
+
+    def _begin(self, config: Mapping[str, Any], fingerprint: str, resume: bool) -> list[dict[str, Any]]:
+        """Give the rows of the run so far."""
         check_folder(self.path, resume=resume)
         mark = self.path / "checkpoint" / "fingerprint"
         if resume:
@@ -63,9 +70,9 @@ class RunFolder:
             text = _yaml(config)
             write_text(mark, fingerprint)
             write_text(self.path / CONFIG, text)
-        self._rows: list[dict[str, Any]] = []
         if resume and self.metrics.exists():
-            self._rows = [json.loads(line) for line in self.metrics.read_text().splitlines() if _whole(line)]
+            return [json.loads(line) for line in self.metrics.read_text().splitlines() if _whole(line)]
+        return []
 
     @property
     def metrics(self) -> Path:
@@ -79,17 +86,22 @@ class RunFolder:
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row to `metrics.jsonl`."""
         self._rows.append(dict(row))
-        with open(self.metrics, "a") as file:
-            file.write(json.dumps(row) + "\n")
+        if is_first():
+            with open(self.metrics, "a") as file:
+                file.write(json.dumps(row) + "\n")
 
     def forget(self, job: str, after: int) -> None:
         """Drop the rows of a job beyond a step, which a resumed run writes again."""
         # the state after a step is written after its evaluation, but before κ is measured and the next step begins
         self._rows = [row for row in self._rows if row["job"] != job or row["step"] + ("kappa" in row) <= after]
-        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in self._rows))
+        if is_first():
+            write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in self._rows))
 
     def finished(self, job: str) -> dict[str, Any] | None:
         """Give what `finish` kept of a job, or None."""
+        return from_first(lambda: self._finished(job))
+
+    def _finished(self, job: str) -> dict[str, Any] | None:
         path = self._job(job)
         if not path.exists():
             return None
@@ -98,8 +110,9 @@ class RunFolder:
 
     def finish(self, job: str, outcome: Mapping[str, Any]) -> None:
         """Keep the outcome of a job, and drop its state."""
-        write_json(self._job(job), outcome)
-        self.checkpoint(job).unlink(missing_ok=True)
+        if is_first():
+            write_json(self._job(job), outcome)
+            self.checkpoint(job).unlink(missing_ok=True)
 
     def _job(self, job: str) -> Path:
         return self.path / "checkpoint" / f"{job.replace('/', '_')}.json"
@@ -110,7 +123,8 @@ class RunFolder:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`."""
-        write_json(self.path / "result.json", result)
+        if is_first():
+            write_json(self.path / "result.json", result)
 
 
 def check_folder(path: str | Path, *, resume: bool | None) -> None:
@@ -120,14 +134,14 @@ def check_folder(path: str | Path, *, resume: bool | None) -> None:
         InputError: See `RunFolder`.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file, not a folder; give another --out.")
     if resume and not (path / CONFIG).exists():
         raise InputError(f"There is no run to resume in {path}; give the folder of a run that was stopped as --out.")
     if not resume and any((path / name).exists() for name in (CONFIG, "result.json", "metrics.jsonl")):
         instead = "" if resume is None else ", or --resume to go on with that run"
         raise InputError(f"{path} holds another run; give an empty folder as --out{instead}.")
     parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not parent.is_dir():
+        raise InputError(f"{parent} is a file, not a folder; give another --out.")
     if not os.access(parent, os.W_OK):
         raise InputError(f"{parent} cannot be written to; give another folder as --out.")
 
