@@ -187,7 +187,7 @@ def test_a_share_of_the_strength_is_a_weaker_policy():
     torch.testing.assert_close(found.ratio, expected.ratio)
     assert found.spearman == expected.spearman
     assert not torch.allclose(found.ratio, al.alignment(network(), Translate(1), data(40)).ratio, rtol=1e-2)
-    with pytest.raises(al.InputError, match="Flip.* has no weaker form"):
+    with pytest.raises(al.InputError, match=r"Flip.* has no weaker form"):
         al.alignment(network(), Flip(), data(), strength=0.1)
 
 
