@@ -215,15 +215,14 @@ def _by_branches(task: Task, policy: Mixture) -> Found | None:
 
 def _remarks(task: Task, found: Found) -> list[str]:
     """Say why there is no closed form, and what error is left where it is above `tol`."""
-    remarks = clamp_remarks(task)
+    remarks, worst_error = clamp_remarks(task), float(found.error.max())
     if found.kind in ("randomised qmc", "monte carlo"):
         way = "scrambled Sobol points" if found.kind == "randomised qmc" else "draws"
         why = "is not linear in the image" if not task.policy.linear else "has more parameters than nodes can cover"
         remarks.append(
-            f"{task.policy!r} {why}; its moments were estimated with {found.nodes} {way}, and closed-form guarantees "
-            "do not apply."
+            f"{task.policy!r} {why}; its moments were estimated with {found.nodes} {way}, ±{100 * worst_error:.2g} % "
+            "with 95 % confidence, and closed-form guarantees do not apply."
         )
-    worst_error = float(found.error.max())
     if worst_error > task.tol:
         remarks.append(f"The error is {worst_error:.2g}, above tol={task.tol:g}; raise most={task.most} to lower it.")
     return remarks
