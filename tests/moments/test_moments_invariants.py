@@ -103,31 +103,6 @@ def test_circular_whole_shifts_twice_convolve_their_laws():
     close(found.dense(), covariance, 1e-10)
 
 
-@pytest.mark.parametrize("pixels", [1.0, 1.7, 2.0])
-def test_more_nodes_change_nothing(pixels):
-    x, policy = images(1, 5, 4), Translate(pixels)
-
-    def by(n, split=1):
-        nodes, weights = panel_rule(integer_knots(-pixels, pixels, split), n)
-        y = policy.apply(x.expand(len(nodes) ** 2, -1, -1, -1), {"shift": torch.cartesian_prod(nodes, nodes)})
-        weight = (weights[:, None] * weights).flatten()
-        mean, covariance = brute(y, weight)
-        return mean, covariance, weight @ (y.flatten(1) - mean).square().sum(1).square()
-
-    two, three, five, split = by(2), by(3), by(5), by(2, split=3)
-    for other in (three, five, split):
-        close(two[0], other[0])
-        close(two[1], other[1])
-    close(three[2], five[2])
-    close(policy.moments(x).m4, five[2], 1e-11)
-
-
-@pytest.mark.parametrize("word", ["crop1", "translate1.3", "cutout2", "crop1-flip-cutout2"])
-def test_black_outside_loses_light(word):
-    x = images(1, 5, 6)
-    assert parse(word).moments(x).mean.sum() < x.sum()
-
-
 @pytest.mark.parametrize("word", ["brightness0.4", "contrast0.4", "saturation0.4"])
 def test_colour_without_clamping_has_one_direction(word):
     x, policy = images(3, 5, 5), parse(word)

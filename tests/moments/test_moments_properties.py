@@ -94,10 +94,10 @@ def test_2_never_is_nothing(word, seed):
 
 
 STILL = {
-    "flip": (lambda: Flip(0.4), 0),
+    "flip": (lambda: Flip(0.4), 1e-28),
     "blur": (lambda: GaussianBlur(3, (0.3, 2.0)), 1e-28),
-    "crop": (lambda: RandomCrop(2, outside="border"), 0),
-    "mirrored crop": (lambda: RandomCrop(1, outside="mirror"), 0),
+    "crop": (lambda: RandomCrop(2, outside="border"), 1e-28),
+    "mirrored crop": (lambda: RandomCrop(1, outside="mirror"), 1e-28),
     "contrast": (lambda: Contrast(0.5), 1e-28),
     "saturation": (lambda: Saturation(0.5), 1e-28),
     "contrast of torchvision": (lambda: Contrast(0.5, weights=TORCHVISION_GREY), 3e-7),
@@ -207,7 +207,7 @@ def by_panels(kind, amount, x, n, halves):
 
 
 @pytest.mark.parametrize(
-    ("kind", "least", "tolerance"), [("translate", 2, 1e-12), ("scale", 5, 1e-10), ("shear", 5, 1e-10)]
+    ("kind", "least", "tolerance"), [("translate", 2, 1e-12), ("scale", 5, 1e-9), ("shear", 5, 1e-9)]
 )
 @given(st.floats(0.1, 0.9), st.tuples(st.integers(4, 6), st.integers(4, 6)), seeds)
 @settings(max_examples=8, deadline=None)
