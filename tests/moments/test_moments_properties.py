@@ -207,9 +207,9 @@ def by_panels(kind, amount, x, n, halves):
 
 
 @pytest.mark.parametrize(
-    ("kind", "least", "tolerance"), [("translate", 2, 1e-12), ("scale", 5, 1e-9), ("shear", 5, 1e-9)]
+    ("kind", "least", "tolerance"), [("translate", 2, 1e-12), ("scale", 5, 1e-10), ("shear", 5, 1e-10)]
 )
-@given(st.floats(0.1, 0.9), st.tuples(st.integers(4, 6), st.integers(4, 6)), seeds)
+@given(st.floats(0.1, 0.5), st.tuples(st.integers(4, 6), st.integers(4, 6)), seeds)
 @settings(max_examples=8, deadline=None)
 def test_6_more_nodes_and_split_panels_change_nothing(kind, least, tolerance, amount, size, seed):
     x = images(1, *size, seed=seed)
