@@ -136,6 +136,16 @@ def test_resized_crops_of_torchvision(v2):
     assert not agree(draws, RandomResizedCrop((0.25, 1.0)).moments(x))
 
 
+def test_what_is_erased_before_and_after_normalizing(v2):
+    """Zero is black before, and a grey of the mean's after."""
+    x = images(3, 5, 6, seed=1)
+    erasing, normalize = v2.RandomErasing(0.8, scale=(0.1, 0.4)), v2.Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+    orders = [v2.Compose([erasing, normalize]), v2.Compose([normalize, erasing])]
+    draws = [drawn(order, x, 4000) for order in orders]
+    found = [al.from_torchvision(order).moments(x) for order in orders]
+    assert [agree(one, other) for one in draws for other in found] == [True, False, False, True]
+
+
 def test_large_images_are_drawn():
     found = RandomResizedCrop().moments(images(1, 100, 100), most=16)
     assert found.kind == "monte carlo"

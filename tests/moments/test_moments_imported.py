@@ -130,7 +130,7 @@ def test_compose_of_four(v2):
         ]
     )
     x, policy = images(3, 5, 6, seed=2), al.from_torchvision(transform)
-    draws = drawn(transform, x, 10_000)
+    draws = drawn(transform, x, MANY)
     assert agree(draws, policy.moments(x))
     parts = policy.parts
     assert not agree(draws, Compose([*parts[:2], Rotate(12), parts[3]]).moments(x))
@@ -141,7 +141,7 @@ def test_perspective(v2):
     # of a stronger one, torchvision makes not-a-number where a pixel lies on the horizon
     transform = v2.RandomPerspective(0.3, p=1.0)
     x, policy = images(1, 8, 9, seed=1), al.from_torchvision(transform)
-    draws = drawn(transform, x, FEW)
+    draws = drawn(transform, x, MANY)
     found = policy.moments(x, most=2048)
     assert found.kind == "randomised qmc"
     assert "closed-form guarantees do not apply" in found.note
