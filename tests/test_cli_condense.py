@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ import yaml
 from PIL import Image
 
 from auglean import cli, commands
-from auglean.condensation import SyntheticSet
-from auglean.data import ImageSet
+from auglean.condensation import SyntheticSet, baseline
+from auglean.data import ImageSet, load
 from auglean.reports.condensation import nearest
 from auglean.studies.condensing import answer
 
@@ -76,6 +77,7 @@ def test_it_prints_a_table_and_keeps_a_folder(condense, tmp_path):
 
 def test_json_and_a_stored_configuration(condense, tmp_path):
     words = ["--method", "dsa", "--init", "k-means", "--rates", "0.001,0.01", "--whole-steps", "null"]
+    words += ["--precision", "bfloat16"]
     code, out, err = condense(*QUICK, *words, "--json", "--out", "one")
     assert (code, out.count("\n")) == (0, 1), err
     one = json.loads(out)
@@ -84,6 +86,9 @@ def test_json_and_a_stored_configuration(condense, tmp_path):
     assert "whole" not in {row["name"] for row in one["rows"]}
     code, out, _ = condense("--config", "one/config.yaml", "--json", "--out", "two")
     two = json.loads(out)
+    cosine = one["synthetic"][0]["cosine"]
+    assert 0.9 < cosine < 1
+    assert f"in bfloat16, where a target has a cosine of {cosine:.5f}" in (tmp_path / "one" / "report.html").read_text()
     strip = lambda rows: [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]  # noqa: E731
     assert code == 0
     assert strip(one["rows"]) == strip(two["rows"])
@@ -179,7 +184,12 @@ def test_answer_says_when_it_did_not_pay():
         (["--method", "mtt"], "--method is mtt"),
         (["--baselines", "randon"], "did you mean 'random'"),
         (["--steps", 0], "steps is 0"),
+        (["--steps", -5], "steps is -5"),
         (["--sets", 0], "0 sets"),
+        (["--per-class", 1.5], "--per-class is 1.5, expected int"),
+        (["--precision", "half"], "--precision is half, expected one of auto, float32, bfloat16"),
+        (["--out", "one-class/a/0.png"], "is a file, not a folder"),
+        (["--out", "one-class/a/0.png/run"], "0.png is a file, not a folder"),
         (["--epochs", 0], "0 epochs"),
         (["--lr", 0], "lr of DM is 0"),
         (["--pool", 0], "pool of DM is 0"),
@@ -203,6 +213,27 @@ def test_bad_input_gets_one_sentence(condense, tmp_path, words, said):
     assert err.count("\n") == 1
     assert said in err
     assert files(tmp_path) == before
+
+
+def test_files_of_other_sets_get_one_sentence(condense, tmp_path, capsys):
+    """A condensed set meets its data again as an arm of `compare`."""
+    train = load("digits")
+    tiny = baseline("class-mean", train, 1)
+    baseline("class-mean", replace(train, images=255 - train.images), 1).save("negative")
+    replace(tiny, class_names=tuple("abcdefghij")).save("letters")
+    tiny.save("cut")
+    (tmp_path / "cut").write_bytes((tmp_path / "cut").read_bytes()[:-100])
+    (tmp_path / "noise").write_bytes(b"\x00\xff" * 64)
+    before = files(tmp_path)
+    for name in ("negative", "letters", "cut", "noise", "missing"):
+        words = ["compare", "--data", "digits", "--steps", "2", "--selectors", "random", "--condensed", name]
+        assert cli.main([*words, "--out", "run"]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("auglean: ")
+        assert name in captured.err
+        assert captured.err.count("\n") == 1
+        assert files(tmp_path) == before
 
 
 def test_every_option_is_explained(condense):

@@ -65,6 +65,7 @@ def _rank(rank, ranks, folder):
         "nested": shared_map(lambda count: shared_map(abs, list(range(-count, 0))), [1, 2, 3]),
         "complaints": [complaint([0, 1, 2, 3]), complaint([0, 3, 2]), complaint([1, 5]), complaint([0, 1])],
     }
+
     def first_fails():
         raise InputError(f"{rank} is no good.")
 

@@ -1,6 +1,7 @@
 """One matching step: what is shared, what is kept, what does not matter, and batch norms."""
 
 import random
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -192,6 +193,56 @@ def test_the_paper_trains_between_matches_but_not_after_the_last(digits, monkeyp
     }
 
 
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_only_images_and_matrices_are_differentiated(digits, method, monkeypatch):
+    engine = make(digits, method, network="convnet-w8-d2-batch")
+    network, state, asked, original = engine.network(0), start(engine), [], torch.autograd.grad
+
+    def watched(outputs, inputs, *rest, **options):
+        asked.extend([inputs] if isinstance(inputs, torch.Tensor) else inputs)
+        return original(outputs, inputs, *rest, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", watched)
+    engine.advance(state)
+    images = [x for x in asked if x.shape == state.images.shape[1:]]
+    matrices = [x for x in asked if x.ndim > 1 and x.shape != state.images.shape[1:]]
+    assert len(images) == 10  # one for each class
+    assert len(images) + len(matrices) == len(asked)
+    assert bool(matrices) == (method.name != "DM")
+    assert all(p.grad is None for net in engine._networks.values() for p in net.module.parameters())
+    assert any(p.ndim == 1 for p in network.module.parameters())
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_the_graph_of_a_class_is_gone_before_the_next(digits, method):
+    engine = make(digits, method)
+    network, state = engine.network(0), start(engine)
+    targets = [engine.target(network, ("pool", 0), k, 8) for k in range(3)]
+    kept, pulls = weakref.WeakSet(), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: noted(kept, tensor), lambda note: note.tensor):
+        for k in range(3):
+            pulls.append(engine.pull(network, ("pool", 0), k, state.images[k], targets[k]))
+            assert not kept
+        assert not any(tensor.requires_grad for pull in pulls for tensor in pull)
+        # the wrong twin: a distance that is not let go keeps what its derivative needs
+        distance = engine.matching.distance(network, state.images[0].clone().requires_grad_(), 0, targets[0])
+        assert distance.requires_grad
+        assert len(kept) > 3
+
+
+class Note:
+    """What a graph keeps, as long as it keeps it."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+def noted(kept, tensor):
+    note = Note(tensor)
+    kept.add(note)
+    return note
+
+
 # ---- networks
 
 
@@ -207,6 +258,26 @@ def test_batch_norms_hold_class_balanced_real_statistics(digits):
     torch.testing.assert_close(norm.running_var, features.var((0, 2, 3)))
     assert norm.momentum == 0.1
     assert not norm.training
+
+
+def test_a_class_of_few_images_weighs_as_much_in_batch_norms(digits):
+    few = digits.subset(torch.cat([(digits.labels == 0).nonzero()[:20, 0], (digits.labels == 1).nonzero()[:4, 0]]))
+    few = replace(few, class_names=("0", "1"))
+    builder = Builder("convnet-w8-d2-batch", few, None, seed=0)
+    network = builder.build("pool", 0)
+    norm = next(layer for layer in network.module.modules() if isinstance(layer, nn.BatchNorm2d))
+
+    def mean(rows):
+        with torch.no_grad():
+            return network.module.features[0](network.module.normalize(few.batch(rows)[0].float() / 255)).mean(
+                (0, 2, 3)
+            )
+
+    chosen = [builder.members(k, 16, "statistics", "pool", 0) for k in range(2)]
+    assert list(map(len, chosen)) == [16, 4]
+    torch.testing.assert_close(norm.running_mean, (mean(chosen[0]) + mean(chosen[1])) / 2)
+    pooled = mean(torch.cat(chosen))  # the wrong twin: each image weighs the same
+    assert not torch.allclose(norm.running_mean, pooled, atol=1e-4)
 
 
 def test_batch_norms_are_held_for_both_sides(digits):
@@ -253,6 +324,20 @@ class Forked(nn.Module):
 
     def forward(self, x):
         return self.head(self.body(x))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_network_in_float64_stays_in_float64(digits, method):
+    def double(seed):
+        return al.networks.create("convnet-w8-d1", channels=1, classes=10, size=(8, 8), seed=seed).double()
+
+    engine = make(digits, method, network=double)
+    target = engine.target(engine.network(0), ("pool", 0), 0, 16)
+    assert {part.dtype for part in target} == {torch.float64}
+    exact = after(engine, 2)
+    single = after(make(digits, method, network=lambda seed: double(seed).float()), 2)
+    moved = float((exact - start(engine).images).norm())
+    assert 0 < float((exact - single).norm()) < 1e-2 * moved
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

@@ -10,8 +10,8 @@ from torch import nn
 import auglean as al
 from auglean import networks
 from auglean.condensation import ARCHITECTURES, Protocol, SyntheticSet, baseline, evaluate, fair_scores, learn
-from auglean.condensation.evaluating import read_sets
 from auglean.condensation.protocol import Memory
+from auglean.condensation.reading import read_sets
 from auglean.data import split
 from auglean.errors import InputError
 from auglean.policies import Siamese
@@ -211,6 +211,11 @@ def test_refuses(digits, tmp_path):
         with pytest.raises(InputError, match=said) as caught:
             evaluate(given, train, test)
         assert "\n" not in str(caught.value)
+    # another data set of the same names and shape: not the pixels
+    negative = replace(train, images=255 - train.images)
+    with pytest.raises(InputError, match=r"was made of images whose channels have mean .* of digits have mean"):
+        read_sets(tiny, negative)
+    assert read_sets(tiny, train.subset(range(100)))  # a part of the same data will do
     for options, said in [
         ({"networks": "convnet-d4"}, "depth of at most 3"),
         ({"networks": "convnetz"}, "did you mean"),

@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
 import auglean as al
@@ -85,6 +86,19 @@ def test_prints_a_short_table():
 def test_refuses(changes, said):
     with pytest.raises(InputError, match=said):
         make(**changes)
+
+
+def test_damaged_pixels_name_the_file(tmp_path):
+    make().save(tmp_path / "good")
+    tensors, about = load_file(tmp_path / "good"), safe_open(tmp_path / "good", "pt").metadata()
+    tensors["images"][2, 1, 0, 0] = float("nan")
+    save_file(tensors, tmp_path / "nan", metadata=about)
+    del tensors["labels"]
+    save_file(tensors, tmp_path / "bare", metadata=about)
+    for name, said in [("nan", "not finite"), ("bare", "labels")]:
+        with pytest.raises(InputError, match=rf"{name} holds no usable set \(.*{said}") as caught:
+            SyntheticSet.load(tmp_path / name)
+        assert "\n" not in str(caught.value)
 
 
 def test_refuses_other_files(tmp_path):

@@ -19,6 +19,7 @@ def condense(
     init: Literal["real", "k-means", "noise"] = "real",
     schedule: Literal["pooled", "paper"] = "pooled",
     network: str = "convnet",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     networks: list[str] = [],  # noqa: B006 (only read)
     baselines: list[str] = ["random", "herding", "k-means"],  # noqa: B006
     sets: int = 1,
@@ -57,6 +58,8 @@ def condense(
         schedule: pooled (a fixed pool of networks, what real images say there kept) or paper (the published loops, one
             to two orders slower).
         network: Where images are matched; see `auglean compare`. convnet-w32-d2 is enough for 8×8 images.
+        precision: Of the real images on their way through a network: float32, bfloat16, or auto: bfloat16 on a GPU that
+            has it. How near that comes is measured and told.
         networks: Comma-separated: networks to train on the images. Default: the same.
         baselines: Comma-separated: random, herding, class-mean, k-means.
         sets: How often to condense, each time with another seed.
@@ -96,6 +99,7 @@ def condense(
             init=init,
             schedule=schedule,
             network=network,
+            precision=precision,
             networks=networks,
             baselines=baselines,
             count=sets,

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from auglean.condensation.baselines import baseline
-from auglean.condensation.evaluating import Given, read_sets, seconds_of
+from auglean.condensation.evaluating import seconds_of
 from auglean.condensation.learning import learn
 from auglean.condensation.protocol import Protocol
+from auglean.condensation.reading import Given, read_sets
 from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import ImageSet, load, split
 from auglean.errors import InputError

@@ -86,14 +86,16 @@ class Builder:
     def hold_statistics(self, network: Network, *path: int | str) -> None:
         """Set the statistics of batch norms to those of as many real images of each class, and hold them.
 
-        Both sides are matched under them. Where training left a running average, it is replaced, not blended.
+        A class with fewer images has them repeated, so that each class weighs the same. Both sides are matched under
+        them. Where training left a running average, it is replaced, not blended.
         """
         norms = [layer for layer in network.module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
         if not norms:
             return
         each = max(1, min(_STATISTICS_IMAGES, 256 // self.data.classes))
         chosen = [self.members(k, each, "statistics", *path) for k in range(self.data.classes)]
-        images = self.data.batch(torch.cat(chosen))[0].float() / 255
+        whole = [mine.repeat(-(-each // len(mine)))[:each] for mine in chosen]
+        images = self.data.batch(torch.cat(whole))[0].float() / 255
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from auglean.condensation.baselines import baseline
 from auglean.condensation.learning import learn
 from auglean.condensation.methods import DM
 from auglean.condensation.protocol import SCORES, Evaluation, Memory, Protocol, Row, spread, stoppable_map
+from auglean.condensation.reading import Given, read_sets
 from auglean.condensation.scoring import fair_scores
 from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import ImageSet, load, split
@@ -32,10 +32,8 @@ ARCHITECTURES = ("convnet", "convnet-batch", "resnet18", "mlp", "lenet")
 HELD_OUT = 1000
 _JUDGED_AT_ONCE = 64
 
-One = SyntheticSet | str | Path
 Images = SyntheticSet | ImageSet
 Job = tuple[int | str, ...]
-Given = One | Sequence[One] | Mapping[str, One | Sequence[One]]
 
 
 def evaluate(
@@ -138,34 +136,6 @@ def evaluate(
         "seed": seed,
     }
     return Evaluation(rows, tuple(_scores(rows, ours, network) for network in names for ours in given), config)
-
-
-def read_sets(synthetic: Given, real: ImageSet) -> dict[str, list[SyntheticSet]]:
-    """Read synthetic sets under their names, and make sure that they are of the classes and the shape of real images.
-
-    Raises:
-        InputError: If not.
-    """
-    if isinstance(synthetic, Mapping):
-        return {name: one for name, given in synthetic.items() for one in read_sets(given, real).values()}
-    several = [synthetic] if isinstance(synthetic, SyntheticSet | str | Path) else list(synthetic)
-    if not several:
-        raise InputError("No synthetic set was given; give at least one, or the file of one.")
-    found = [one if isinstance(one, SyntheticSet) else SyntheticSet.load(one) for one in several]
-    for one, source in zip(found, several, strict=True):
-        what = "The synthetic set" if isinstance(source, SyntheticSet) else str(source)
-        if (one.class_names, one.channels, one.size) != (real.class_names, real.channels, real.size):
-            raise InputError(
-                f"{what} is of {'×'.join(map(str, one.images.shape[1:]))} pixels and the classes {_few(one)}, but "
-                f"{real.name} of {'×'.join(map(str, real.images.shape[1:]))} and {_few(real)}; give the set that was "
-                "made of these data."
-            )
-    return {str(found[0].how.get("method", "synthetic")).lower(): found}
-
-
-def _few(images: Images) -> str:
-    names = images.class_names
-    return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''} ({len(names)})"
 
 
 def _real(train: ImageSet, validation: Any, test: ImageSet, seed: int) -> tuple[ImageSet, ImageSet, ImageSet]:

@@ -161,7 +161,12 @@ class SyntheticSet(Dataset[tuple[Tensor, int]]):
         """
         found = read_object(path, "SyntheticSet")
         history = {name.removeprefix(_HISTORY): found.pop(name) for name in list(found) if name.startswith(_HISTORY)}
-        return cls(**found | {name: tuple(found[name]) for name in _TUPLES}, history=history)
+        try:
+            return cls(**found | {name: tuple(found[name]) for name in _TUPLES}, history=history)
+        except (InputError, KeyError, TypeError) as error:  # a file that was tampered with, or grew damaged
+            raise InputError(
+                f"{path} holds no usable set ({str(error).rstrip('.')}); give a file written by SyntheticSet.save."
+            ) from error
 
     def __repr__(self) -> str:
         counts = sorted(set(self.counts.tolist()))

@@ -14,7 +14,8 @@ from torch import nn
 
 from auglean import networks
 from auglean.condensation import SyntheticSet
-from auglean.condensation.evaluating import read_sets, seconds_of
+from auglean.condensation.evaluating import seconds_of
+from auglean.condensation.reading import read_sets
 from auglean.data import ImageSet, Splits, load, split
 from auglean.data.splitting import part
 from auglean.errors import InputError, unknown

@@ -23,6 +23,7 @@ from auglean.condensation import (
     starting_images,
 )
 from auglean.condensation.baselines import check_baseline
+from auglean.condensation.condensing import Precision
 from auglean.condensation.engine import Schedule
 from auglean.condensation.evaluating import HELD_OUT, distinct
 from auglean.condensation.protocol import Memory, stoppable_map
@@ -74,6 +75,7 @@ def condense_and_judge(
     init: Init = "real",
     schedule: Schedule = "pooled",
     network: str = "convnet",
+    precision: Precision = "auto",
     networks: Sequence[str] = (),
     baselines: Sequence[str] = ("random", "herding", "k-means"),
     count: int = 1,
@@ -100,6 +102,7 @@ def condense_and_judge(
         init: See `auglean.condense`.
         schedule: Likewise.
         network: The network in which images are matched.
+        precision: See `auglean.condense`.
         networks: Networks that are trained on them; by default the same.
         baselines: See `auglean.condensation.baseline`.
         count: Sets to condense, of the seeds seed, seed + 1, …
@@ -140,6 +143,7 @@ def condense_and_judge(
         "init": init,
         "schedule": schedule,
         "network": network,
+        "precision": precision,
         "networks": judges,
         "baselines": list(baselines),
         "sets": count,
@@ -159,10 +163,11 @@ def condense_and_judge(
         return Condensed(done, from_first(lambda: SyntheticSet.load(path / FILE)), sets, path)
     study = _Study(folder, sets, protocol, repeats, device, narrator)
     at = sorted({max(1, steps >> i) for i in range(looks)})
-    options = {"per_class": per_class, "method": method, "steps": steps, "init": init, "schedule": schedule}
+    options = {"per_class": per_class, "method": method, "steps": steps, "init": init}
+    options |= {"schedule": schedule, "network": network, "precision": precision}
     compared = 2 * len(judges) * (len(rows) + 1 + (protocol.whole_steps is not None) + (len(protocol.rates) > 1))
     with narrator.telling(count + len(at) + 1 + compared, steps):
-        made = [study.make(i, seed + i, at if not i else [], network=network, **options) for i in range(count)]
+        made = [study.make(i, seed + i, at if not i else [], **options) for i in range(count)]
         course = [study.look(step, network) for step in [0, *at]]
         found = evaluate(
             made,
