@@ -1,13 +1,13 @@
 """One matching step: what is shared, what is kept, what does not matter, and batch norms."""
 
 import random
-import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 import auglean as al
 from auglean.condensation import DC, DM, DSA
@@ -218,29 +218,18 @@ def test_the_graph_of_a_class_is_gone_before_the_next(digits, method):
     engine = make(digits, method)
     network, state = engine.network(0), start(engine)
     targets = [engine.target(network, ("pool", 0), k, 8) for k in range(3)]
-    kept, pulls = weakref.WeakSet(), []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: noted(kept, tensor), lambda note: note.tensor):
-        for k in range(3):
-            pulls.append(engine.pull(network, ("pool", 0), k, state.images[k], targets[k]))
-            assert not kept
-        assert not any(tensor.requires_grad for pull in pulls for tensor in pull)
-        # the wrong twin: a distance that is not let go keeps what its derivative needs
-        distance = engine.matching.distance(network, state.images[0].clone().requires_grad_(), 0, targets[0])
-        assert distance.requires_grad
-        assert len(kept) > 3
-
-
-class Note:
-    """What a graph keeps, as long as it keeps it."""
-
-    def __init__(self, tensor):
-        self.tensor = tensor
-
-
-def noted(kept, tensor):
-    note = Note(tensor)
-    kept.add(note)
-    return note
+    seen, pulls = [], []
+    for layer in network.module.modules():
+        layer.register_forward_hook(lambda layer, given, out: seen.append(StorageWeakRef(out.untyped_storage())))
+    for k in range(3):
+        pulls.append(engine.pull(network, ("pool", 0), k, state.images[k], targets[k]))
+        assert all(activation.expired() for activation in seen)
+    assert len(seen) > 3 * 6
+    assert not any(tensor.requires_grad for pull in pulls for tensor in pull)
+    # the wrong twin: a distance that is not let go keeps what its derivative needs
+    distance = engine.matching.distance(network, state.images[0].clone().requires_grad_(), 0, targets[0])
+    assert distance.requires_grad
+    assert not all(activation.expired() for activation in seen)
 
 
 # ---- networks
