@@ -50,7 +50,7 @@ def test_the_page_is_whole(results, name, tmp_path):
     assert found.result["data"]["name"] in words
     assert not re.search(r"\bnan\b|\binf\b|None|https?://(?!www\.w3\.org)", words)
     drawn = re.findall(r"<svg .*?</svg>", text, flags=re.DOTALL)
-    assert len(drawn) == {"several": 5, "one image": 2}.get(name, 3)
+    assert len(drawn) == {"several": 6, "one image": 2}.get(name, 3)
     for part in found.result["policies"][0]["parts"]:
         assert part["op"] in words
         assert " ".join(part["law"].split()) in words
@@ -88,11 +88,21 @@ def test_lines_and_marks_are_those_of_the_numbers(results):
     assert [bar.get_width() for bar in bars] == [
         100 * row["mean"] for row in result["policies"][0]["classes"]["spread"]
     ]
+    made = quantified_plots.loss_curves(result).axes
+    for ax, curve in zip(made, result["network"]["curves"], strict=True):
+        assert list(ax.lines[0].get_ydata()) == pytest.approx(curve["mean"])
+        assert ax.get_xlabel().startswith(f"{curve['op']}: {curve['parameter']}")
+        assert ax.get_ylim()[1] >= max(curve["mean"])  # all of every line is seen
+    lines = quantified_plots.energy(result).axes[0].lines
+    assert list(lines[0].get_ydata()) == pytest.approx(
+        [100 * held for held in result["network"]["alignment"]["energy"][: len(lines[0].get_ydata())]]
+    )
     dots = quantified_plots.losses(result).axes[0].lines[1]
     assert list(dots.get_xdata()) == pytest.approx(result["network"]["values"]["clean"])
 
 
 def test_the_table_of_the_terminal_has_a_column_for_each_policy(results):
     table = quantified_table(results["several"].result)
-    assert [column.header for column in table.columns][1:] == ["translate1-rotate15", "rotate15", "cutout4", "flip"]
+    names = [str(column.header).replace("\n", "") for column in table.columns][1:]
+    assert names == ["translate1-rotate15", "rotate15", "cutout4", "flip"]
     assert table.row_count == 10

@@ -16,6 +16,7 @@ from auglean.moments.moments import Moments
 from auglean.moments.ranking import Ranking, rank_images
 from auglean.moments.regularizer import Regularizer, regularizer
 from auglean.moments.sample_sizes import SamplesNeeded, samples_needed
+from auglean.moments.sweeps import LossCurve, loss_curves
 
 __all__ = [
     "Alignment",
@@ -24,6 +25,7 @@ __all__ = [
     "ExpectedLoss",
     "Law",
     "LinearFit",
+    "LossCurve",
     "Moments",
     "Normal",
     "Partners",
@@ -40,6 +42,7 @@ __all__ = [
     "first_order_signals",
     "fit_linear",
     "hats",
+    "loss_curves",
     "mixup",
     "moments_of",
     "rank_images",

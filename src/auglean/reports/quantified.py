@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ def quantified_table(result: Result) -> Table:
     policies = lines(result)  # of which each is a column: there are few
     table = Table("", title=title, title_justify="left")
     for name, *_ in policies:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column("\n".join(textwrap.wrap(name, 18)), justify="right", overflow="fold")
     for i, head in enumerate(_HEADS, start=1):
         table.add_row(head, *(line[i] for line in policies))
     return table
@@ -151,6 +152,8 @@ def _figures(result: Result) -> dict[str, str]:
         made["classes"] = (quantified_plots.classes(result), "Spread and displacement of each class")
     if result["network"] is not None:
         made["losses"] = (quantified_plots.losses(result), "Expected loss of each image against its clean loss")
+        if result["network"]["curves"]:
+            made["curves"] = (quantified_plots.loss_curves(result), "Loss against the strength of each operator")
         if result["network"]["alignment"] is not None:
             made["energy"] = (quantified_plots.energy(result), "Share of the saliency in the leading directions")
     return {name: plots.svg(figure, name=name, label=label) for name, (figure, label) in made.items()}

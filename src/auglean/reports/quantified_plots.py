@@ -17,6 +17,7 @@ Result = Mapping[str, Any]
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _LINES = ("-", "--", "-.", ":")
 _LEAST = 1e-4  # share of the trace that is drawn at least
+_FEW = 12  # values of a parameter that are marked one by one
 
 
 def color(i: int) -> str:
@@ -74,9 +75,8 @@ def error_by_draws(ax: Axes, result: Result, name: str) -> Axes:
     n = [first * (last / first) ** (i / 80) for i in range(81)]
     predicted = [math.sqrt(unit**2 / k + second**2 / (k * (k - 1))) for k in n]
     ax.plot(n, predicted, color=plots.INK, linewidth=1.6, label="predicted, root mean square")
-    if "low" in curve:
-        low, high = ([curve[end] / math.sqrt(k) for k in n] for end in ("low", "high"))
-        ax.fill_between(n, low, high, color=_COLORS[0], alpha=0.18, linewidth=0, label="predicted, 5% to 95%")
+    low, high = ([math.sqrt(curve[end] ** 2 / k + second**2 / (k * (k - 1))) for k in n] for end in ("low", "high"))
+    ax.fill_between(n, low, high, color=_COLORS[0], alpha=0.18, linewidth=0, label="predicted, 5% to 95%")
     points = [
         (k, error) for k, errors in zip(result["convergence"]["n"], curve["measured"], strict=True) for error in errors
     ]
@@ -138,10 +138,19 @@ def energy(result: Result) -> Figure:
     """Draw the share of the saliencies in the leading directions, beside that of other images' saliencies."""
     found = result["network"]["alignment"]
     made, axes = plots.figure(height=3.2)
-    index = range(1, len(found["energy"]) + 1)
-    axes[0].plot(index, [100 * e for e in found["energy"]], color=_COLORS[0], linewidth=1.8, label="its own saliency")
+    whole = found["energy"][-1], found["energy_shuffled"][-1]
+    # where nothing is left to come, a few more directions show that
+    full = next(
+        k for k, held in enumerate(zip(found["energy"], found["energy_shuffled"], strict=True)) if held == whole
+    )
+    index = range(1, min(len(found["energy"]), full + 4) + 1)
+    axes[0].plot(
+        index, [100 * found["energy"][k - 1] for k in index], color=_COLORS[0], linewidth=1.8, label="its own saliency"
+    )
     style: dict[str, Any] = {"color": plots.MUTED, "linestyle": "--", "linewidth": 1.4}
-    axes[0].plot(index, [100 * e for e in found["energy_shuffled"]], label="saliencies of other images", **style)
+    axes[0].plot(
+        index, [100 * found["energy_shuffled"][k - 1] for k in index], label="saliencies of other images", **style
+    )
     axes[0].set_ylim(bottom=0)
     axes[0].set_ylabel("share of the saliency, %")
     axes[0].set_xlabel("leading directions of an image's covariance")
@@ -168,4 +177,31 @@ def losses(result: Result) -> Figure:
         plain_numbers(ax.xaxis, "{:g}")
         plain_numbers(ax.yaxis, "{:g}")
         plots.tidy(ax)
+    return made
+
+
+def loss_curves(result: Result) -> Figure:
+    """Draw the loss against the strength of each operator: mean of the images, and their middle half."""
+    curves, clean = result["network"]["curves"], result["network"]["clean"]
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    made, axes = plots.figure(rows=rows, columns=columns, height=2.6, same_scale=True)
+    for ax, curve in zip(axes, curves, strict=False):
+        marker = "o" if len(curve["values"]) < _FEW else ""
+        ax.fill_between(
+            curve["values"], curve["low"], curve["high"], color=_COLORS[0], alpha=0.18, linewidth=0, label="middle half"
+        )
+        ax.plot(
+            curve["values"], curve["mean"], color=_COLORS[0], linewidth=1.8, marker=marker, markersize=4, label="mean"
+        )
+        ax.axhline(clean, color=plots.MUTED, linestyle="--", linewidth=1, label="mean, images as they are")
+        unit = f", {curve['unit']}" if curve["unit"] else ""
+        ax.set_xlabel(f"{curve['op']}: {curve['parameter']}{unit}")
+        plots.tidy(ax)
+    axes[0].set_ylim(bottom=0)  # of all
+    for ax in axes[::columns]:
+        ax.set_ylabel("loss")
+    for ax in axes[len(curves) :]:
+        ax.set_visible(False)
+    plots.legend(made, axes[0])
     return made

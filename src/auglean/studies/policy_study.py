@@ -15,8 +15,8 @@ from auglean import networks
 from auglean.data import ImageSet, Splits, load
 from auglean.data.splitting import part_of
 from auglean.errors import InputError
-from auglean.moments import alignment, compare_policies, expected_loss, samples_needed
-from auglean.policies import Identity, Policy, as_given
+from auglean.moments import alignment, compare_policies, expected_loss, loss_curves, samples_needed
+from auglean.policies import Identity, Policy, as_given, weaker
 from auglean.studies.comparing import default_policies
 from auglean.studies.folder import RunFolder, check_folder, describe_data, environment, fingerprint
 from auglean.studies.narration import Narrator
@@ -32,6 +32,8 @@ SHOWN = 3
 NODES = 1024
 #: Images on which policies are overlaid, and saliencies compared, at most: both take pairs.
 PAIRED = 20
+#: Share of the policy's strength at which saliencies are compared, which is of first order.
+WEAK = 0.1
 AnyPolicy = Policy | str | Callable[..., Any]
 
 
@@ -224,8 +226,16 @@ def _asked(
     """Ask what a policy does to a network."""
     loss = expected_loss(network, "cross-entropy", policy, probe, seed=seed)
     draws = samples_needed(policy, probe, target="loss", model=network, eps=eps, delta=delta, seed=seed)
-    aligned = alignment(network, policy, probe, images=PAIRED, seed=seed) if len(probe) > 1 else None
-    return network_told(loss, draws, aligned)
+    aligned = alignment(network, _weak(policy), probe, images=PAIRED, seed=seed) if len(probe) > 1 else None
+    return network_told(loss, draws, aligned, loss_curves(network, policy, probe, seed=seed))
+
+
+def _weak(policy: Policy) -> Policy:
+    """Give a weaker policy where there is one; flips, for example, have none."""
+    try:
+        return weaker(policy, WEAK)
+    except InputError:
+        return policy
 
 
 def _measured(policy: Policy, probe: ImageSet, options: Mapping[str, Any]) -> Measures:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from auglean.data import ImageSet
-from auglean.moments import Alignment, ExpectedLoss, SamplesNeeded
+from auglean.moments import Alignment, ExpectedLoss, LossCurve, SamplesNeeded
 from auglean.moments.ranking import by_class
 from auglean.policies import Policy
 from auglean.studies.policy_measures import NAMES, Measures, draws_needed, summary
@@ -34,7 +34,9 @@ def policy_row(
     }
 
 
-def network_told(loss: ExpectedLoss, draws: SamplesNeeded, aligned: Alignment | None) -> dict[str, Any]:
+def network_told(
+    loss: ExpectedLoss, draws: SamplesNeeded, aligned: Alignment | None, curves: Sequence[LossCurve]
+) -> dict[str, Any]:
     """Give all that is told of a network under a policy; `aligned` takes two images."""
     return {
         "clean": float(loss.clean.mean()),
@@ -43,13 +45,14 @@ def network_told(loss: ExpectedLoss, draws: SamplesNeeded, aligned: Alignment | 
         **{name: getattr(loss, name) for name in ("kind", "nodes", "passes", "seconds")},
         "draws": {"confident": summary(draws.confident), "data_confident": draws.data_confident, "how": draws.how},
         "alignment": None if aligned is None else _alignment(aligned),
+        "curves": [curve.to_dict() for curve in curves],
         "values": {name: getattr(loss, name).tolist() for name in ("clean", "mean", "sd", "standard_error")},
     }
 
 
 def _alignment(found: Alignment) -> dict[str, Any]:
     plain = found.to_dict()
-    return {name: plain[name] for name in ("energy", "energy_shuffled", "spearman", "how")} | {
+    return {name: plain[name] for name in ("energy", "energy_shuffled", "spearman", "policy", "how")} | {
         "images": len(found.ids),
         **{name: _median(getattr(found, name)) for name in ("ratio", "isotropic", "in_range")},
     }

@@ -23,8 +23,8 @@ torchvision = Library("torchvision v2", "torchvision.transforms.v2")
 #: Orders of a `RandomOrder` that are written out as a mixture.
 _ORDERS = 24
 _ROUNDING = (
-    "The operators before ToDtype round to whole levels where images come as uint8, each by half a level, or of colours "
-    "by about one (1/255); that is left out here."
+    "The operators before ToDtype round to whole levels where images come as uint8, each by half a level, or of "
+    "colours by about one (1/255); that is left out here."
 )
 
 
