@@ -13,8 +13,8 @@ from auglean.errors import InputError, unknown
 from auglean.moments.blends import Blends
 from auglean.moments.chains import by_chain
 from auglean.moments.clamps import clamp_remarks
-from auglean.moments.covariances import MEMORY
-from auglean.moments.forms import Mixed
+from auglean.moments.covariances import MEMORY, Covariance
+from auglean.moments.forms import Mixed, Picked, Stacked
 from auglean.moments.geometric_rules import displacements
 from auglean.moments.laws import Discrete, hats
 from auglean.moments.masks import Masks, boxes, random_boxes
@@ -43,6 +43,8 @@ from auglean.policies.warping import check_size
 
 Method = Literal["auto", "exact", "qmc", "monte carlo"]
 _METHODS = ("auto", "exact", "qmc", "monte carlo")
+#: Level of the finest rule, if no limit of nodes comes before.
+_FINEST = 15
 
 
 def moments_of(
@@ -181,19 +183,37 @@ def _by_rule(task: Task) -> Found | None:
     own = rule(task.law, question)
     if own is None or (task.exact and own.kind == "quadrature"):
         return None
-    form, none = task.by(own, fourth=True), task.x.new_zeros(len(task.x))
-    if own.kind != "quadrature":
+    quadrature = own.kind == "quadrature"
+    form, none = task.by(own, fourth=not quadrature, sketched=quadrature), task.x.new_zeros(len(task.x))
+    if not quadrature:
         return Found(form, own.kind, none, len(own), none)
-    error: Tensor | None = None
-    for level in range(1, 16):
-        finer = rule(task.law, replace(question, level=level))
-        if finer is None or len(finer) > task.most:
-            break
-        coarse, form, own = form, task.by(finer), finer
-        error = change(coarse, form, task.x)
-        if float(error.max()) < task.tol:
-            break
-    return None if error is None else Found(form, "quadrature", error, len(own), none)
+    return _doubled(task, form, 1)
+
+
+def _doubled(task: Task, coarse: Covariance, level: int) -> Found | None:
+    """Double the panels until the error of every image is below `tol`; each stops by itself.
+
+    Returns:
+        `None` where there is no rule of the level.
+    """
+    finer = rule(task.law, replace(task.question(), level=level))
+    if finer is None or len(finer) > task.most:
+        return None
+    form = task.by(finer, sketched=True)
+    error = change(coarse, form, task.x)
+    found = Found(form, "quadrature", error, len(finer), torch.zeros_like(error))
+    rough = error >= task.tol
+    if level == _FINEST or not rough.any():
+        return found
+    left, done = rough.nonzero()[:, 0], (~rough).nonzero()[:, 0]
+    if not len(done):
+        return _doubled(task, form, level + 1) or found
+    rest = _doubled(replace(task, x=task.x[left]), Picked(form, left), level + 1)
+    if rest is None:
+        return found
+    places = torch.cat([done, left]).argsort()
+    joined = Picked(Stacked([Picked(form, done), rest.form]), places)
+    return Found(joined, "quadrature", torch.cat([error[done], rest.error])[places], rest.nodes, found.dropped)
 
 
 def _by_branches(task: Task, policy: Mixture) -> Found | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ MEMORY = 2**29
 _BLOCK = 2**21
 #: Nodes that are worked on at once if so many fit; the images that fit beside them share their grids.
 _TOGETHER = 16
+#: Pixels, at most, and directions in which the covariances of two rules are held against each other.
+_PIXELS, _DIRECTIONS = 1024, 4
 
 
 def check_memory(what: str, *shape: int, limit: int) -> None:
@@ -43,6 +45,7 @@ class Covariance(ABC):
     variance: Tensor  # (B, D)
     limit: int = MEMORY
     m4_kind: Kind  # how `m4` is got
+    sketch: Tensor | None = None  # products by fixed directions, which tell two covariances apart, (B, n, m)
 
     @abstractmethod
     def matvec(self, v: Tensor) -> Tensor:
@@ -90,6 +93,8 @@ class Nodes(Covariance):
         fourth: Makes the rule that stands for fourth powers, where that is another one.
         scale: Factor of the covariance; n / (n − 1) makes that of n draws unbiased.
         limit: Bytes of nodes kept.
+        hold: Bytes of nodes that are kept from the first, though mean and variance alone need none kept.
+        sketched: Whether another rule's covariance will be held against this one.
     """
 
     def __init__(
@@ -103,30 +108,49 @@ class Nodes(Covariance):
         fourth: Callable[[], Covariance] | None = None,
         scale: float = 1.0,
         limit: int = MEMORY,
+        hold: int = _BLOCK,
+        sketched: bool = False,
     ) -> None:
         self._run, self._weights, self._scale, self.limit, self.m4_kind = run, weights, scale, limit, m4_kind
         self._fourth = fourth
+        self._held: list[Tensor] | None = [] if 8 * len(weights) * images * size <= min(hold, limit) else None
         block = min(_BLOCK, limit // 8)  # an operator works on a few copies of what it is given
         each = max(1, min(images, block // (8 * size * min(len(weights), _TOGETHER))))
         self._groups = [slice(start, min(start + each, images)) for start in range(0, images, each)]
         self._step = max(1, min(len(weights), block // (8 * size * each)))
         self.mean, self.variance = weights.new_zeros(2, images, size)
+        pixels, directions = _glimpse(size, weights.device)
+        self.sketch = weights.new_zeros(images, *directions.shape) if sketched else None
         for group in self._groups:
-            self._prepare(group)
+            self._prepare(group, pixels, directions)
 
-    def _prepare(self, group: slice) -> None:
-        """Find mean and variance of some images."""
+    def _prepare(self, group: slice, pixels: Tensor | slice, directions: Tensor) -> None:
+        """Find mean and variance of some images, and the sketch if there is to be one."""
         before: Tensor | float = 0.0
+        held: list[Tensor] = []
         for nodes, weights in self._steps(group):
             found = self._run(nodes.start, nodes.stop, group)
             share = weights.sum(0)[:, None].clamp(min=1e-300)  # (b or 1, 1)
             mean = weighted(weights, found) / share
-            step, after = mean - self.mean[group], before + share
-            self.variance[group] += weighted(weights, (found - mean).square_())
-            self.variance[group] += step.square() * (before * share / after)
+            off, step, after = found - mean, mean - self.mean[group], before + share
+            if self.sketch is not None:
+                some = off[..., pixels]  # (k, b, n)
+                along = weights[..., None] * (some.flatten(0, 1) @ directions).unflatten(0, some.shape[:2])
+                self.sketch[group] += some.permute(1, 2, 0) @ along.transpose(0, 1)
+            self.variance[group] += weighted(weights, off.square_())
             self.mean[group] += step * (share / after)
+            if nodes.start:  # what came before has another mean
+                between = before * share / after
+                self.variance[group] += step.square() * between
+                if self.sketch is not None:
+                    apart = step[:, pixels, None]  # (b, n, 1)
+                    self.sketch[group] += (between[..., None] * apart) * (apart.mT @ directions)
             before = after
+            if self._held is not None:
+                held.append(found)
         self.variance[group] *= self._scale
+        if self._held is not None:
+            self._held.append(torch.cat(held) if len(held) > 1 else held[0])
 
     def _steps(self, group: slice) -> Iterator[tuple[slice, Tensor]]:
         """A few nodes at a time, with their weights `(k, b or 1)`."""
@@ -141,6 +165,9 @@ class Nodes(Covariance):
     @cached_property
     def _kept(self) -> list[Tensor]:
         """All centred nodes, `(K, b, D)` for each group of images."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            return [nodes - self.mean[group] for nodes, group in zip(held, self._groups, strict=True)]
         return [torch.cat([self._centred(nodes, group) for nodes, _ in self._steps(group)]) for group in self._groups]
 
     def _deviations(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -168,9 +195,9 @@ class Nodes(Covariance):
         found = self.mean.new_empty(len(self.mean), self.width, self.mean.shape[1])
         place = 0
         for group, weights, deviation in self._deviations():
-            part = (weights * self._scale).sqrt()[..., None] * deviation
-            found[group, place : place + len(part)] = part.transpose(0, 1)
-            place = (place + len(part)) % self.width
+            root, part = (weights * self._scale).sqrt()[..., None], found[group, place : place + len(deviation)]
+            torch.mul(root, deviation, out=part.transpose(0, 1))
+            place = (place + len(deviation)) % self.width
         return found.mT
 
     @cached_property
@@ -201,6 +228,20 @@ class Nodes(Covariance):
         for group, weights, deviation in self._deviations():
             total[group] += (weights * deviation.square().sum(2).square()).sum(0)
         return total
+
+
+@lru_cache(maxsize=16)
+def _glimpse(size: int, device: torch.device) -> tuple[Tensor | slice, Tensor]:
+    """Give n pixels, spread evenly where there are many, and signs by chance in each: m directions `(n, m)`.
+
+    With such signs the squared norm of `A v` is on average that of A (Hutchinson 1989).
+    """
+    n, chance = min(size, _PIXELS), torch.Generator().manual_seed(0)
+    signs = torch.randint(0, 2, (n, _DIRECTIONS), generator=chance).double().to(device) * 2 - 1
+    if n == size:
+        return slice(None), signs
+    golden = (5**0.5 - 1) / 2
+    return (torch.arange(n, dtype=torch.float64, device=device) * golden % 1 * size).long(), signs
 
 
 def weighted(weights: Tensor, values: Tensor) -> Tensor:

@@ -98,10 +98,10 @@ class Mixed(Covariance):
 
 
 class Stacked(Covariance):
-    """Covariances of single images side by side.
+    """Covariances of images side by side.
 
     Args:
-        forms: One for each image.
+        forms: Each of one image or more.
     """
 
     def __init__(self, forms: Sequence[Covariance]) -> None:
@@ -112,7 +112,8 @@ class Stacked(Covariance):
 
     def matvec(self, v: Tensor) -> Tensor:
         """Multiply. `(B, D, m)` to `(B, D, m)`."""
-        return torch.cat([form.matvec(one[None]) for form, one in zip(self._forms, v, strict=True)])
+        parts = v.split([len(form.mean) for form in self._forms])
+        return torch.cat([form.matvec(part) for form, part in zip(self._forms, parts, strict=True)])
 
     @property
     def width(self) -> int:
@@ -134,3 +135,42 @@ class Stacked(Covariance):
     def m4(self) -> Tensor:
         """`E ‖T − μ‖⁴`. Shape `(B,)`."""
         return torch.cat([form.m4 for form in self._forms])
+
+
+class Picked(Covariance):
+    """Some of the images of a covariance, in an order of their own.
+
+    Args:
+        form: The covariance of them and perhaps of others.
+        places: Where the images stand in it. Shape `(b,)`.
+    """
+
+    def __init__(self, form: Covariance, places: Tensor) -> None:
+        self._form, self._places, self.limit, self.m4_kind = form, places, form.limit, form.m4_kind
+        self.mean, self.variance = form.mean[places], form.variance[places]
+        self.sketch = None if form.sketch is None else form.sketch[places]
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """Multiply. `(b, D, m)` to `(b, D, m)`."""
+        every = v.new_zeros(len(self._form.mean), *v.shape[1:])
+        every[self._places] = v
+        return self._form.matvec(every)[self._places]
+
+    @property
+    def width(self) -> int:
+        """As of all."""
+        return self._form.width
+
+    def columns(self) -> Tensor:
+        """Those of the images."""
+        return self._form.columns()[self._places]
+
+    @cached_property
+    def frobenius2(self) -> Tensor:
+        """`‖C‖²` in the Frobenius norm. Shape `(b,)`."""
+        return self._form.frobenius2[self._places]
+
+    @cached_property
+    def m4(self) -> Tensor:
+        """`E ‖T − μ‖⁴`. Shape `(b,)`."""
+        return self._form.m4[self._places]

@@ -80,8 +80,10 @@ def _cutout(policy: Cutout, question: Question) -> Rule | None:
 
 
 def _enough(question: Question) -> int:
-    """How many nodes exactness is worth where a coarser rule would do."""
-    return question.most if question.exact else question.most // 4
+    """How many nodes exactness is worth where a coarser rule would do: as many as it takes, where `tol` is large."""
+    if question.exact:
+        return question.most
+    return question.most // 4 if question.tol <= 1e-3 else 8 * replace(question, level=0).panels
 
 
 def _panels(
@@ -113,7 +115,7 @@ def _rotate(policy: Rotate, question: Question) -> Rule | None:
         found = _panels(policy, question, lambda: rotation_knots(low, high, Place.of(policy, height, width)), 4)
         if found is not None:
             return finite({"angle": found[0]}, found[1], "exact panels")
-    return even("angle", low, high, 16 * 2**question.level)
+    return even("angle", low, high, question.panels)
 
 
 @rule.register
@@ -128,7 +130,7 @@ def _scale(policy: Scale, question: Question) -> Rule | None:
             found = None if inverse is None else (1 / inverse[0], inverse[1])
         if found is not None:
             return finite({"factor": found[0]}, found[1], "exact panels")
-    return even("factor", low, high, 16 * 2**question.level)
+    return even("factor", low, high, question.panels)
 
 
 @rule.register
@@ -139,7 +141,7 @@ def _shear(policy: Shear, question: Question) -> Rule | None:
         found = _panels(policy, question, lambda: shear_knots(low, high, place, vertical=policy.vertical), 4)
         if found is not None:
             return finite({"angle": found[0]}, found[1], "exact panels")
-    return even("angle", low, high, 16 * 2**question.level)
+    return even("angle", low, high, question.panels)
 
 
 @rule.register
@@ -172,7 +174,7 @@ def _only(found: Rule) -> Tensor:
 def _evenly(name: str, part: Warp, question: Question) -> Rule | None:
     """Nodes of one part of a joint affine, wherever the kinks are."""
     if isinstance(part, Rotate | Scale | Shear):
-        return even(name, *part.range, 16 * 2**question.level)
+        return even(name, *part.range, question.panels)
     if part.interpolation == "nearest" and not (isinstance(part, Shift) and part.whole):
         return None  # jumps at other places than alone
     return rule(part, replace(question, linear=False))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -55,6 +56,7 @@ def sorted_knots(inner: Tensor, low: float, high: float) -> Tensor:
     return torch.cat([ends[:1], inner, ends[1:]])
 
 
+@lru_cache(maxsize=16)
 def rotation_knots(low: float, high: float, place: Place) -> Tensor:
     """Knots of an angle in degrees.
 
@@ -79,6 +81,7 @@ def _ratios(lattice: Tensor, distances: Tensor) -> Tensor:
     return (lattice[:, None] / distances[distances != 0]).flatten()
 
 
+@lru_cache(maxsize=16)
 def scale_knots(low: float, high: float, place: Place) -> Tensor:
     """Knots of the inverse of a factor."""
     found = []
@@ -88,6 +91,7 @@ def scale_knots(low: float, high: float, place: Place) -> Tensor:
     return sorted_knots(torch.cat(found), low, high)
 
 
+@lru_cache(maxsize=16)
 def shear_knots(low: float, high: float, place: Place, *, vertical: bool) -> Tensor:
     """Knots of an angle of shear in degrees: the offset is a whole number, whatever the column."""
     along, by = (1, 0) if vertical else (0, 1)

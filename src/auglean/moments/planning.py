@@ -6,6 +6,7 @@ rule of a new policy known, register a function for its class.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import singledispatch
 
@@ -50,6 +51,7 @@ class Question:
         shape: `(C, H, W)`.
         image: Images that the policy sees, `(B, C, H, W)`; `None` where operators come before it.
         level: Each level doubles the panels of a rule that is not exact.
+        tol: Relative error at which a rule is enough, which says how coarse the coarsest is.
         linear: Whether all that follows is affine in the image, so that exact panels stay exact.
         exact: Prefer exact panels to fewer nodes.
         most: Nodes, at most.
@@ -59,10 +61,17 @@ class Question:
     shape: tuple[int, int, int]
     image: Tensor | None
     level: int = 0
+    tol: float = 1e-3
     linear: bool = True
     exact: bool = False
     most: int = 4096
     fourth: bool = False
+
+    @property
+    def panels(self) -> int:
+        """Panels of one parameter of a sampler: an error of order panels⁻² asks for fewer where `tol` is large."""
+        fewer = min(2.0, math.log2(max(1.0, self.tol / 1e-3)) / 2)
+        return (16 << self.level) >> round(fewer)
 
 
 def channelwise(policy: Policy) -> bool:
@@ -78,8 +87,10 @@ def finite(params: Params, weights: Tensor | list[float] | None = None, kind: Ki
         n = len(next(iter(params.values()))) if params else 1
         weights = torch.full((n,), 1 / n, dtype=torch.float64)
     weights = torch.as_tensor(weights, dtype=torch.float64)
-    kept = weights > 0
-    return Rule({name: value[kept][:, None] for name, value in params.items()}, weights[kept][:, None], kind)
+    if not weights.all():
+        kept = weights > 0
+        params, weights = {name: value[kept] for name, value in params.items()}, weights[kept]
+    return Rule({name: value[:, None] for name, value in params.items()}, weights[:, None], kind)
 
 
 def even(name: str, low: float, high: float, panels: int) -> Rule:

@@ -50,15 +50,18 @@ class Task:
         if joint(self.policy):  # on the canvas
             across, down = (margin(own) for own in reach(self.policy, h, w))
             h, w = h + 2 * down, w + 2 * across
-        return Question((c, h, w), self.x, exact=self.exact, most=self.most)
+        return Question((c, h, w), self.x, tol=self.tol, exact=self.exact, most=self.most)
 
-    def by(self, own: Rule, *, fourth: bool = False, once: bool = False, scale: float = 1.0) -> Covariance:
+    def by(
+        self, own: Rule, *, fourth: bool = False, once: bool = False, sketched: bool = False, scale: float = 1.0
+    ) -> Covariance:
         """Take the covariance of a rule.
 
         Args:
             own: The rule.
             fourth: Whether fourth powers may need another rule.
             once: Make every node once if they fit, though mean and variance alone need none kept.
+            sketched: Whether the covariance of another rule will be held against this one.
             scale: Factor of the covariance.
         """
         if joint(self.policy):
@@ -67,10 +70,6 @@ class Task:
 
         def run(start: int, stop: int, group: slice) -> Tensor:
             return values(self.policy, _rows(own, group), x[group], start, stop, channelwise=alike).flatten(2)
-
-        if once and 8 * len(own) * x.numel() <= self.limit:
-            every = run(0, len(own), slice(0, len(x)))
-            run = lambda start, stop, group: every[start:stop, group]  # noqa: E731
 
         return Nodes(
             run,
@@ -81,6 +80,8 @@ class Task:
             fourth=self.fourth if fourth else None,
             scale=scale,
             limit=self.limit,
+            sketched=sketched,
+            **({"hold": self.limit} if once else {}),
         )
 
     def fourth(self) -> Covariance:
@@ -118,13 +119,19 @@ class Found:
 
 
 def change(coarse: Covariance, fine: Covariance, x: Tensor) -> Tensor:
-    """Give 4/3 of the relative change of mean or trace, the larger: the error of the coarse one. Shape `(B,)`.
+    """Estimate the error of the fine one by what changed: the larger of the relative errors. Shape `(B,)`.
 
-    An error of order panels⁻² falls to a quarter when they are doubled.
+    An error of order panels⁻² falls to a quarter when they are doubled, so that of the coarse one is 4/3 of the change,
+    and stands for mean and trace: a number may change little by luck. Of the covariance, whose norm is a sum over many,
+    a third of the change is taken, the error of the fine one itself, where both have a sketch.
     """
     mean = (fine.mean - coarse.mean).norm(dim=1) / size(fine.mean, x)
     trace = fine.variance.sum(1)
-    return 4 / 3 * torch.maximum(mean, part_of((trace - coarse.variance.sum(1)).abs(), trace))
+    error = 4 / 3 * torch.maximum(mean, part_of((trace - coarse.variance.sum(1)).abs(), trace))
+    if coarse.sketch is None or fine.sketch is None:
+        return error
+    new, old = fine.sketch.flatten(1), coarse.sketch.flatten(1)
+    return torch.maximum(error, part_of((new - old).norm(dim=1), new.norm(dim=1)) / 3)
 
 
 def size(mean: Tensor, x: Tensor) -> Tensor:

@@ -74,21 +74,22 @@ def warp(
     >>> warp(x, torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]]))  # half a pixel further right
     tensor([[[[1.5000, 2.5000, 1.5000]]]])
     """
-    n, _, h, w = x.shape
+    _, _, h, w = x.shape
     matrix = matrix.to(x.dtype)
     down, across = margin
     column = torch.arange(-across, w + across, dtype=x.dtype, device=x.device) - (w - 1) / 2
     row = torch.arange(-down, h + down, dtype=x.dtype, device=x.device) - (h - 1) / 2
+    sizes = x.new_tensor([w, h])[:, None]
+    if padding != "circular":
+        matrix = matrix * (2 / sizes)
     # elementwise, not by a matrix product, whose rounding may depend on the batch
-    grid = torch.empty(n, len(row), len(column), 2, dtype=x.dtype, device=x.device)
-    for axis, size in enumerate((w, h)):
-        a, b, shift = matrix[:, axis].unsqueeze(-1).unbind(1)  # (n, 1) each
-        if padding == "circular":  # wrapped here, and the image extended by its first row and column
-            source = (a * column)[:, None, :] + (b * row + shift + (size - 1) / 2)[:, :, None]
-            grid[..., axis] = (source.remainder(size) + 0.5) * (2 / (size + 1)) - 1
-        else:
-            a, b, shift = a * (2 / size), b * (2 / size), shift * (2 / size)
-            grid[..., axis] = (a * column)[:, None, :] + (b * row + shift)[:, :, None]
+    a, b, shift = matrix[..., None].unbind(2)  # (n, 2, 1) each
+    if padding == "circular":  # wrapped here, and the image extended by its first row and column
+        source = (a * column)[:, :, None] + (b * row + shift + (sizes - 1) / 2)[..., None]
+        grid = (source.remainder(sizes[..., None]) + 0.5) * (2 / (sizes[..., None] + 1)) - 1
+    else:
+        grid = (a * column)[:, :, None] + (b * row + shift)[..., None]
+    grid = grid.permute(0, 2, 3, 1)  # (n, 2, H, W) as it was made, which is what samplers read fastest
     return sample(x, grid, fill=fill, padding=padding, mode=mode)
 
 
