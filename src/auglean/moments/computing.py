@@ -22,6 +22,7 @@ from auglean.moments.moments import Moments
 from auglean.moments.noise import Noisy
 from auglean.moments.noisy_masks import NoisyMasks
 from auglean.moments.planning import rule
+from auglean.moments.ramps import Ramps
 from auglean.moments.resized import ResizedCrops, worthwhile
 from auglean.moments.rules import Kind, worst
 from auglean.moments.sampling import by_chance, fourth_by_chance
@@ -33,11 +34,13 @@ from auglean.policies import (
     Policy,
     RandomCrop,
     RandomErasing,
+    RandomOrder,
     RandomResizedCrop,
     Shift,
     Translate,
     as_policy,
 )
+from auglean.policies.colour import Line
 from auglean.policies.combining import Compose, Mixture
 from auglean.policies.warping import check_size
 
@@ -137,6 +140,10 @@ def _closed(task: Task) -> Found | None:
     if isinstance(policy, ColorJitter) and policy.parts and policy.linear:
         blends = Blends(x, policy)
         return Found(blends, "exact finite", none, blends.width, none)
+    line = _line(policy)
+    if line is not None:
+        ramps = Ramps(x, line, replace(task, policy=line).by, limit=task.limit)
+        return Found(ramps, "exact panels", none, 2, none)
     if isinstance(policy, RandomErasing) and policy.fill == "noise":
         noisy = NoisyMasks(x, random_boxes(policy, *x.shape[2:]), limit=task.limit)
         return Found(noisy, "exact finite", none, noisy.width, none)
@@ -145,6 +152,13 @@ def _closed(task: Task) -> Found | None:
         masks = Masks(x, law, fill=policy.fill, limit=task.limit)  # type: ignore[arg-type]
         return Found(masks, "exact finite", none, masks.width, none)
     return None
+
+
+def _line(policy: Policy) -> Line | None:
+    """Name the one clamped factor that a policy draws, if it draws no more."""
+    if isinstance(policy, RandomOrder) and len(policy.parts) == 1:
+        policy = policy.parts[0]
+    return policy if isinstance(policy, Line) and policy.clamp and policy.low < policy.high else None
 
 
 def _shifted(task: Task, policy: Translate | Shift | RandomCrop) -> tuple[Shifts | None, Kind]:
