@@ -12,12 +12,12 @@ from auglean.moments.forms import Stacked
 from auglean.moments.geometric_rules import displacements
 from auglean.moments.laws import Discrete, hats
 from auglean.moments.masks import boxes
-from auglean.moments.piles import Fourth, Pile, State
+from auglean.moments.piles import Fourth, Pile, State, TooDear
 from auglean.moments.planning import Question, rule
 from auglean.moments.resized import ResizedCrops, worthwhile
-from auglean.moments.rules import Kind
+from auglean.moments.rules import Kind, worst
 from auglean.moments.sampling import fourth_by_chance
-from auglean.moments.steps import Added, AlongAxis, Branches, ByNodes, Erased, Given, Sequence, Step
+from auglean.moments.steps import Added, AlongAxis, Branches, ByNodes, Erased, Given, Moved, Sequence, Step
 from auglean.moments.tasks import Found, Task, change
 from auglean.policies import (
     Compose,
@@ -36,6 +36,8 @@ _FINEST = 6
 _NOISY = 1024
 #: Columns that must fit twice.
 _FEWEST = 64
+#: Share of the trace that may go and leave what is exact so.
+_ROUNDING = 1e-12
 
 
 def by_chain(task: Task) -> Found | None:
@@ -49,9 +51,12 @@ def by_chain(task: Task) -> Found | None:
     """
     if 16 * _FEWEST * task.x[0].numel() > task.limit:
         return None
-    share = 1e-12 if task.exact else task.tol / 4
+    share = _ROUNDING if task.exact else task.tol / 4
     question = task.question()
-    found = _at(task, question, share)
+    try:
+        found = _at(task, question, share)
+    except TooDear:
+        return None
     if found is None or (task.exact and found.kind == "quadrature"):
         return None
     if found.kind != "quadrature":
@@ -59,7 +64,10 @@ def by_chain(task: Task) -> Found | None:
     finer, level = found, 0
     while level < _FINEST:
         level += 1
-        next_one = _at(task, replace(question, level=level), share)
+        try:
+            next_one = _at(task, replace(question, level=level), share)
+        except TooDear:
+            break
         if next_one is None:
             break
         error = change(finer.form, next_one.form, task.x) + next_one.dropped
@@ -70,7 +78,7 @@ def by_chain(task: Task) -> Found | None:
 
 
 def _at(task: Task, question: Question, share: float) -> Found | None:
-    pile = Pile(share, task.limit)
+    pile = Pile(share, task.limit, patient=task.exact)
     alike = task.policy.linear and not any(isinstance(part, RandomResizedCrop) for part in task.policy.modules())
     shared = steps(task.policy, replace(question, image=None)) if alike else None
     forms, dropped = [], []
@@ -86,7 +94,8 @@ def _at(task: Task, question: Question, share: float) -> Found | None:
         dropped.append(gone)
     assert step is not None
     lost = torch.tensor(dropped, dtype=torch.float64, device=task.x.device)
-    return Found(forms[0] if len(forms) == 1 else Stacked(forms), step.kind, lost, step.nodes, lost)
+    kind = worst([step.kind, "truncated"]) if max(dropped) > _ROUNDING else step.kind
+    return Found(forms[0] if len(forms) == 1 else Stacked(forms), kind, lost, step.nodes, lost)
 
 
 def steps(policy: Policy, question: Question) -> Step | None:
@@ -127,7 +136,7 @@ def _moved(policy: Translate | Shift | RandomCrop, height: int, width: int) -> S
     if padding == "masked" and not whole:
         return None
     kind: Kind = "exact finite" if whole else "exact panels"
-    return Sequence([AlongAxis(hats(law), dim, padding, policy.fill, kind) for dim, law in ((2, down), (3, across))])
+    return Moved(*(AlongAxis(hats(law), dim, padding, policy.fill, kind) for dim, law in ((2, down), (3, across))))
 
 
 def _by_nodes(policy: Policy, question: Question) -> Step | None:

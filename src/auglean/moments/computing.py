@@ -252,7 +252,11 @@ def _remarks(task: Task, found: Found) -> list[str]:
     remarks, worst_error = clamp_remarks(task), float(found.error.max())
     if found.kind in ("randomised qmc", "monte carlo"):
         way = "scrambled Sobol points" if found.kind == "randomised qmc" else "draws"
-        why = "is not linear in the image" if not task.policy.linear else "has more parameters than nodes can cover"
+        why = (
+            "is not linear in the image"
+            if not task.policy.linear
+            else "has more parameters than nodes can cover in seconds"
+        )
         remarks.append(
             f"{task.policy!r} {why}; its moments were estimated with {found.nodes} {way}, ±{100 * worst_error:.2g} % "
             "with 95 % confidence, and closed-form guarantees do not apply."

@@ -95,6 +95,7 @@ class Nodes(Covariance):
         limit: Bytes of nodes kept.
         hold: Bytes of nodes that are kept from the first, though mean and variance alone need none kept.
         sketched: Whether another rule's covariance will be held against this one.
+        known: Mean and variance, if they are. Shape `(B, D)` each.
     """
 
     def __init__(
@@ -110,18 +111,20 @@ class Nodes(Covariance):
         limit: int = MEMORY,
         hold: int = _BLOCK,
         sketched: bool = False,
+        known: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         self._run, self._weights, self._scale, self.limit, self.m4_kind = run, weights, scale, limit, m4_kind
         self._fourth = fourth
-        self._held: list[Tensor] | None = [] if 8 * len(weights) * images * size <= min(hold, limit) else None
+        few = known is None and 8 * len(weights) * images * size <= min(hold, limit)
+        self._held: list[Tensor] | None = [] if few else None
         block = min(_BLOCK, limit // 8)  # an operator works on a few copies of what it is given
         each = max(1, min(images, block // (8 * size * min(len(weights), _TOGETHER))))
         self._groups = [slice(start, min(start + each, images)) for start in range(0, images, each)]
         self._step = max(1, min(len(weights), block // (8 * size * each)))
-        self.mean, self.variance = weights.new_zeros(2, images, size)
+        self.mean, self.variance = weights.new_zeros(2, images, size) if known is None else known
         pixels, directions = _glimpse(size, weights.device)
         self.sketch = weights.new_zeros(images, *directions.shape) if sketched else None
-        for group in self._groups:
+        for group in self._groups if known is None else ():
             self._prepare(group, pixels, directions)
 
     def _prepare(self, group: slice, pixels: Tensor | slice, directions: Tensor) -> None:

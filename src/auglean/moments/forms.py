@@ -174,3 +174,13 @@ class Picked(Covariance):
     def m4(self) -> Tensor:
         """`E ‖T − μ‖⁴`. Shape `(b,)`."""
         return self._form.m4[self._places]
+
+
+def frobenius2_by_products(form: Covariance) -> Tensor:
+    """`‖C‖²` in the Frobenius norm, by products with all unit vectors, a few at a time. `(B,)`."""
+    (b, d), total = form.mean.shape, torch.zeros_like(form.mean[:, 0])
+    for start in range(0, d, 256):
+        some = torch.zeros(d, min(256, d - start), dtype=torch.float64, device=form.mean.device)
+        some[start:].fill_diagonal_(1.0)
+        total += form.matvec(some.expand(b, -1, -1)).square().sum((1, 2))
+    return total

@@ -60,18 +60,48 @@ def compress(factor: Tensor, share: float) -> tuple[Tensor, float]:
     return _cut(reduced, share * total, max(total - float(reduced.square().sum()), 0.0))
 
 
+def combine(columns: Tensor, share: float) -> tuple[Tensor, float]:
+    """Put combinations of nodes in the place of nodes, for all columns the same ones, and leave out the weakest.
+
+    Neighbouring nodes make nearly the same of a column. The eigenvectors of their inner products, summed over columns,
+    turn K nodes into as many combinations, of which few have most of the variance: the first step of a decomposition of
+    Tucker's (De Lathauwer, De Moor & Vandewalle 2000).
+
+    Args:
+        columns: What each node makes of each column. Shape `(K, r, D)`.
+        share: Largest share of the sum of squares that may go.
+
+    Returns:
+        Combinations `(k, r, D)`, `k ≤ K`; and the sum of squares that went.
+
+    >>> alike = torch.tensor([[[3.0]], [[4.0]]], dtype=torch.float64)
+    >>> combine(alike, 0.0)[0].abs().flatten().tolist()
+    [5.0]
+    """
+    flat = columns.flatten(1)
+    spectrum, vectors = torch.linalg.eigh(flat @ flat.mT)
+    keep, gone = _kept(spectrum, share * float(spectrum.sum()), 0.0)
+    return (vectors.flip(1)[:, :keep].mT @ flat).view(keep, *columns.shape[1:]), gone
+
+
 def _cut(factor: Tensor, most: float, gone: float) -> tuple[Tensor, float]:
     """Leave out directions until so much variance is gone in all."""
     wide = factor.shape[1] > factor.shape[0]
     spectrum, vectors = torch.linalg.eigh(factor @ factor.mT if wide else factor.mT @ factor)
-    spectrum, vectors = spectrum.flip(0).clamp(min=0), vectors.flip(1)
+    keep, gone = _kept(spectrum, most, gone)
+    vectors = vectors.flip(1)[:, :keep]
+    return (vectors * spectrum.flip(0)[:keep].sqrt() if wide else factor @ vectors), gone
+
+
+def _kept(spectrum: Tensor, most: float, gone: float) -> tuple[int, float]:
+    """How many of the largest eigenvalues stay if so much may go in all, and what goes; `gone` went before."""
+    spectrum = spectrum.flip(0).clamp(min=0)
     total = float(spectrum.sum())
     tails = gone + total - spectrum.cumsum(0)  # what goes if so many and one stay
     keep = int((tails > most).sum()) + 1 if total > 0 else 0
     # a column of rounding is no direction
     keep = min(keep, int((spectrum > 1e-15 * total).sum()))
-    gone += float(spectrum[keep:].sum())
-    return (vectors[:, :keep] * spectrum[:keep].sqrt() if wide else factor @ vectors[:, :keep]), gone
+    return keep, gone + float(spectrum[keep:].sum())
 
 
 def thin(covariance: Covariance, share: float, most: int) -> tuple[list[Tensor], list[float]]:

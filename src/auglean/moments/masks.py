@@ -23,6 +23,9 @@ from auglean.moments.rules import Kind
 from auglean.policies import Cutout, Policy, RandomErasing
 from auglean.policies.warping import Fill, colour
 
+#: Columns up to which products go through each of them, though there were room for the covariance itself.
+_FEW = 64
+
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
@@ -159,8 +162,25 @@ class Masks(Covariance):
             found += rows @ q @ columns
         return found
 
+    @cached_property
+    def _whole(self) -> Tensor | None:
+        """The covariance itself, `(B, D, D)`, where it is less than its many columns and there is room for it."""
+        (b, c, h, w), r = self._shape, self._factor.shape[1]
+        if r <= _FEW or 24 * b * (c * h * w) ** 2 > self.limit:
+            return None
+        factor, p, d = self._factor.flatten(2), self._p.flatten(), self._d.flatten(2)
+        together = sum((torch.kron(y, x) for y, x in self._law.pairs), torch.zeros_like(p))
+        whole = (factor.mT @ factor).view(b, c, h * w, c, h * w)
+        whole *= (1 - p[:, None] - p + together)[:, None]
+        together -= p[:, None] * p
+        for i in range(c):
+            whole[:, i] += d[:, i, :, None, None] * (d[:, None] * together[:, None])
+        return whole.view(b, c * h * w, c * h * w)
+
     def matvec(self, v: Tensor) -> Tensor:
         """Multiply. `(B, D, m)` to `(B, D, m)`."""
+        if self._whole is not None:
+            return self._whole @ v
         images = v.mT.reshape(len(v), -1, *self._shape[1:])  # (B, m, C, H, W)
         rest = 1 - self._p
         product = self._d[:, None] * self._together((self._d[:, None] * images).sum(2))[:, :, None]
@@ -206,6 +226,8 @@ class Masks(Covariance):
     @cached_property
     def frobenius2(self) -> Tensor:
         """`‖C′‖²`, axis by axis. Shape `(B,)`."""
+        if self._whole is not None:
+            return self._whole.square().sum((1, 2))
         a, rest = self._d.square().sum(1), 1 - self._p  # (B, H, W)
         total = (a * self._squared(a)).sum((1, 2))
         for i in range(self._factor.shape[1]):

@@ -25,7 +25,8 @@ class Moments:
         mean: `μ = E T`. Shape `(C, H, W)`.
         variance: Diagonal of the covariance. Shape `(C, H, W)`.
         trace: Sum of the variances. Shape `()`.
-        kind: `"exact finite"`, `"exact panels"`, `"quadrature"`, `"randomised qmc"` or `"monte carlo"`.
+        kind: `"exact finite"` or `"exact panels"`; `"truncated"`, which is exact but for the directions that were left
+            out; `"quadrature"`, `"randomised qmc"` or `"monte carlo"`.
         error: Largest of the relative errors of mean (over the larger of ‖μ‖ and ‖x‖) and trace, and for quadrature of
             the covariance (in the Frobenius norm): zero where exact but for rounding and what was dropped; for
             quadrature 4/3 of the change of mean and trace when the panels were doubled, and a third of that of the

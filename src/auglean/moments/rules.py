@@ -18,9 +18,9 @@ from torch import Tensor
 
 from auglean.policies import Params, Policy
 
-Kind = Literal["exact finite", "exact panels", "quadrature", "randomised qmc", "monte carlo"]
+Kind = Literal["exact finite", "exact panels", "truncated", "quadrature", "randomised qmc", "monte carlo"]
 #: From the surest to the least sure.
-KINDS: tuple[Kind, ...] = ("exact finite", "exact panels", "quadrature", "randomised qmc", "monte carlo")
+KINDS: tuple[Kind, ...] = ("exact finite", "exact panels", "truncated", "quadrature", "randomised qmc", "monte carlo")
 
 
 def worst(kinds: Sequence[Kind]) -> Kind:

@@ -41,9 +41,9 @@ def dimension(policy: Policy) -> int:
     return points.used
 
 
-def sobol_rule(policy: Policy, n: int, seed: int) -> Rule:
-    """Give n scrambled Sobol points, equally weighted."""
-    engine = torch.quasirandom.SobolEngine(dimension(policy), scramble=True, seed=seed % 2**31)
+def sobol_rule(policy: Policy, n: int, seed: int, *, skip: int = 0) -> Rule:
+    """Give n scrambled Sobol points behind the first `skip`, equally weighted."""
+    engine = torch.quasirandom.SobolEngine(dimension(policy), scramble=True, seed=seed % 2**31).fast_forward(skip)
     params = policy.draw(n, generator=Points(engine.draw(n, dtype=torch.float64)))
     weights = torch.full((n, 1), 1 / n, dtype=torch.float64)
     return Rule({name: value[:, None] for name, value in params.items()}, weights, "randomised qmc")
@@ -87,24 +87,34 @@ def fourth_by_chance(task: Task) -> tuple[Callable[[], Tensor], Kind]:
 def _by_sobol(task: Task) -> Found:
     if _foreign(task.law) or not dimension(task.law):
         raise InputError(f"{task.policy!r} has no parameters for Sobol points; use method='monte carlo'.")
-    n = 32
+    seeds = [derive(task.seed, "moments", r) for r in range(_REPLICATES)]
+    rules: list[Rule] = []
+    means = variances = torch.zeros(0)
+    done, n = 0, 32
     while True:
-        rules = [sobol_rule(task.law, n, derive(task.seed, "moments", r)) for r in range(_REPLICATES)]
-        params = {name: torch.cat([own.params[name] for own in rules]) for name in rules[0].params}
-        weights = torch.cat([own.weights for own in rules]) / _REPLICATES
-        form = task.by(Rule(params, weights, "randomised qmc"))
-        parts = [task.by(own) for own in rules]
-        means = torch.stack([part.mean for part in parts]) - form.mean
+        new = [sobol_rule(task.law, n - done, seed, skip=done) for seed in seeds]
+        parts = [task.by(own) for own in new]
+        found = torch.stack([part.mean for part in parts]), torch.stack([part.variance for part in parts])
+        if done:  # as many as before
+            found = (means + found[0]) / 2, (variances + found[1]) / 2 + (means - found[0]).square() / 4
+        (means, variances), done = found, n
+        rules += new
+        mean = means.mean(0)
+        off = means - mean
         # about the joint mean, as the joint covariance is
-        traces = torch.stack([part.variance.sum(1) for part in parts]) + means.square().sum(2)
-        trace = form.variance.sum(1)
+        variance = (variances + off.square()).mean(0)
+        traces = variances.sum(2) + off.square().sum(2)
         factor = _STUDENT / (_REPLICATES * (_REPLICATES - 1)) ** 0.5
-        mean_error = factor * means.square().sum((0, 2)).sqrt() / size(form.mean, task.x)
-        trace_error = factor * part_of((traces - traces.mean(0)).square().sum(0).sqrt(), trace)
+        mean_error = factor * off.square().sum((0, 2)).sqrt() / size(mean, task.x)
+        trace_error = factor * part_of((traces - traces.mean(0)).square().sum(0).sqrt(), variance.sum(1))
         error = torch.maximum(mean_error, trace_error)
         if float(error.max()) < task.tol or 2 * n * _REPLICATES > task.most:
-            return Found(form, "randomised qmc", error, n * _REPLICATES, torch.zeros_like(error))
+            break
         n *= 2
+    params = {name: torch.cat([own.params[name] for own in rules]) for name in rules[0].params}
+    weights = torch.full((n * _REPLICATES, 1), 1 / (n * _REPLICATES), dtype=torch.float64)
+    form = task.by(Rule(params, weights, "randomised qmc"), known=(mean, variance))
+    return Found(form, "randomised qmc", error, len(weights), torch.zeros_like(error))
 
 
 def _by_draws(task: Task) -> Found:

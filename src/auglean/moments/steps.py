@@ -13,14 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from auglean.moments.covariances import Covariance
+from auglean.moments.drifted import Drifted
 from auglean.moments.forms import Factored, Mixed
 from auglean.moments.laws import Hats
+from auglean.moments.lowrank import FEW, combine
 from auglean.moments.masks import Boxes, Masks
 from auglean.moments.noise import Noisy, noise_moments
 from auglean.moments.piles import UNASKED, Fourth, Pile, State
@@ -29,6 +32,9 @@ from auglean.moments.shifts import extend
 from auglean.moments.transformed import Transformed
 from auglean.policies import GaussianNoise, Policy
 from auglean.policies.warping import Fill
+
+#: How many times as long as making it a column takes to be moved in mass form.
+_MOVING = 4
 
 
 class Step(Protocol):
@@ -42,6 +48,9 @@ class Step(Protocol):
     def nodes(self) -> int:
         """Nodes or shifts."""
 
+    def growth(self, *, last: bool) -> int:
+        """How many columns it makes of each; fewer where it comes last, in a form of its own."""
+
     def __call__(self, state: State, pile: Pile) -> State:
         """Go on by this part."""
 
@@ -50,7 +59,15 @@ class Step(Protocol):
 
 
 class _Step:
-    """What steps share: the last one has a factor."""
+    """What steps share: they make a column of each node, and the last one has a factor."""
+
+    @property
+    def nodes(self) -> int:
+        raise NotImplementedError
+
+    def growth(self, *, last: bool) -> int:
+        """How many columns it makes of each."""
+        return self.nodes
 
     def __call__(self, state: State, pile: Pile) -> State:
         raise NotImplementedError
@@ -81,21 +98,35 @@ class ByNodes(_Step):
         return len(self.rule)
 
     def __call__(self, state: State, pile: Pile) -> State:
-        """Apply every node to the mean and to every column."""
+        """Apply every node to the mean and to every column, and combine what neighbouring nodes make of these."""
+        entries = self._check(state, pile)
         form = self._form(state, pile, UNASKED)
+        spare = self.kind.startswith("exact") and pile.light(entries)
+        at_once = pile.limit // (32 * self.nodes * state.mean.numel())
 
-        def parts() -> Iterator[Tensor]:
+        def parts() -> Iterator[tuple[Tensor, float]]:
             means = form.between()
-            between = means.columns()[0] if means.fits else pile.thin(means, pile.share / 64)[0]
-            yield between.mT.reshape(-1, *state.mean.shape)
-            for weights, moved in form.parts():
-                yield (weights.sqrt()[..., None, None, None] * moved).flatten(0, 1)
+            between, gone = (means.columns()[0], 0.0) if means.fits else pile.thin(means, pile.share / 64)
+            yield between.mT.reshape(-1, *state.mean.shape), gone
+            if spare or self.nodes > FEW or not at_once:
+                for weights, moved in form.parts():
+                    yield (weights.sqrt()[..., None, None, None] * moved).flatten(0, 1), 0.0
+                return
+            for some in state.columns.split(at_once) if len(state.columns) else ():
+                combined, gone = combine(form.all_nodes(some).flatten(2), pile.share / 4)
+                yield combined.view(-1, *state.mean.shape), gone
 
         return pile.settle(form.mean.view_as(state.mean), parts(), state.dropped)
 
     def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
         """Keep the nodes beside the factor."""
+        self._check(state, pile)
         return self._form(state, pile, fourth), state.dropped
+
+    def _check(self, state: State, pile: Pile) -> int:
+        entries = self.nodes * (1 + len(state.columns)) * state.mean.numel()
+        pile.check(entries)
+        return entries
 
     def _form(self, state: State, pile: Pile, fourth: Fourth) -> Transformed:
         return Transformed(
@@ -133,12 +164,14 @@ class AlongAxis(_Step):
         moved = shifts(state.mean[None], self.fill)
         mean = moved @ centre
 
-        def parts() -> Iterator[Tensor]:
-            yield _rows((moved - mean[..., None]) @ _root(mass - centre[:, None] * centre))
+        pile.check(len(centre) * (1 + len(state.columns)) * state.mean.numel())
+
+        def parts() -> Iterator[tuple[Tensor, float]]:
+            yield _rows((moved - mean[..., None]) @ _root(mass - centre[:, None] * centre)), 0.0
             root = _root(mass)
             step = max(1, pile.limit // (32 * len(centre) * state.mean.numel()))
             for some in state.columns.split(step):
-                yield _rows(shifts(some, 0.0) @ root)
+                yield _rows(shifts(some, 0.0) @ root), 0.0
 
         return pile.settle(mean[0], parts(), state.dropped)
 
@@ -168,6 +201,10 @@ class Erased(_Step):
     def nodes(self) -> int:
         """Number of boxes."""
         return len(self.law)
+
+    def growth(self, *, last: bool) -> int:
+        """None where it comes last."""
+        return 1 if last else self.nodes
 
     def __call__(self, state: State, pile: Pile) -> State:
         """Find a factor by products alone."""
@@ -219,7 +256,7 @@ class Added(_Step):
         """Give the noise of every value a column of its own."""
         mean, variance, _ = noise_moments(state.mean, self.policy)
         own = torch.diag(variance.flatten().sqrt()).view(-1, *mean.shape)
-        return pile.settle(mean, iter([state.columns, own]), state.dropped)
+        return pile.settle(mean, iter([(state.columns, 0.0), (own, 0.0)]), state.dropped)
 
     def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
         """Keep the noise as a diagonal."""
@@ -247,20 +284,72 @@ class Sequence(_Step):
         """Of all parts together."""
         return sum(step.nodes for step in self.steps)
 
+    def growth(self, *, last: bool) -> int:
+        """What the parts make of a column, one after another."""
+        return self._behind(-1, last=last)
+
+    def _behind(self, i: int, *, last: bool) -> int:
+        end = len(self.steps) - 1
+        return prod(self.steps[j].growth(last=last and j == end) for j in range(i + 1, end + 1))
+
     def __call__(self, state: State, pile: Pile) -> State:
         """Go through the parts."""
-        for step in self.steps:
-            state = step(state, self._each(pile))
+        for i, step in enumerate(self.steps):
+            state = step(state, self._portion(pile, i, last=False))
         return state
 
-    def _each(self, pile: Pile) -> Pile:
-        return replace(pile, share=pile.share / len(self.steps))
+    def _portion(self, pile: Pile, i: int, *, last: bool) -> Pile:
+        """Portion of the share for a part, and what those behind it make of a column."""
+        growth = pile.growth * self._behind(i, last=last)
+        return replace(pile, share=pile.share / len(self.steps), growth=growth)
 
     def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
         """Go through the parts; the last one may have a form of its own."""
-        for step in self.steps[:-1]:
-            state = step(state, self._each(pile))
-        return self.steps[-1].last(state, self._each(pile), fourth)
+        for i, step in enumerate(self.steps[:-1]):
+            state = step(state, self._portion(pile, i, last=True))
+        return self.steps[-1].last(state, self._portion(pile, len(self.steps) - 1, last=True), fourth)
+
+
+@dataclass(frozen=True)
+class Moved(_Step):
+    """A displacement along two independent axes: one after the other, or in a form of its own where it comes last."""
+
+    down: AlongAxis
+    across: AlongAxis
+
+    @property
+    def kind(self) -> Kind:
+        """That of both."""
+        return self.down.kind
+
+    @property
+    def nodes(self) -> int:
+        """Shifts along both axes."""
+        return self.down.nodes + self.across.nodes
+
+    def growth(self, *, last: bool) -> int:
+        """None where it comes last, though columns take some time to move."""
+        return _MOVING if last else self.down.nodes * self.across.nodes
+
+    def __call__(self, state: State, pile: Pile) -> State:
+        """Go along the axes one after the other."""
+        return Sequence([self.down, self.across])(state, pile)
+
+    def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
+        """Keep the law beside the factor."""
+        pile.check(_MOVING * (1 + len(state.columns)) * state.mean.numel())
+        form = Drifted(
+            state.mean,
+            state.columns,
+            down=self.down.hats,
+            across=self.across.hats,
+            padding=self.down.padding,
+            fill=self.down.fill,
+            m4=fourth.of,
+            m4_kind=fourth.kind,
+            limit=pile.limit,
+        )
+        return form, state.dropped
 
 
 @dataclass(frozen=True)
@@ -280,14 +369,18 @@ class Branches(_Step):
         """Of all branches together."""
         return sum(step.nodes for step in self.steps)
 
+    def growth(self, *, last: bool) -> int:
+        """Those of all branches."""
+        return sum(step.growth(last=last) for step in self.steps)
+
     def __call__(self, state: State, pile: Pile) -> State:
         """Go through every branch, and join them."""
         found = [step(state, pile) for step in self.steps]
         mean = sum((w * one.mean for w, one in zip(self.weights, found, strict=True)), torch.zeros_like(state.mean))
 
-        def parts() -> Iterator[Tensor]:
+        def parts() -> Iterator[tuple[Tensor, float]]:
             for w, one in zip(self.weights, found, strict=True):
-                yield w**0.5 * torch.cat([one.columns, (one.mean - mean)[None]])
+                yield w**0.5 * torch.cat([one.columns, (one.mean - mean)[None]]), 0.0
 
         return pile.settle(mean, parts(), max(one.dropped for one in found))
 

@@ -53,7 +53,14 @@ class Task:
         return Question((c, h, w), self.x, tol=self.tol, exact=self.exact, most=self.most)
 
     def by(
-        self, own: Rule, *, fourth: bool = False, once: bool = False, sketched: bool = False, scale: float = 1.0
+        self,
+        own: Rule,
+        *,
+        fourth: bool = False,
+        once: bool = False,
+        sketched: bool = False,
+        scale: float = 1.0,
+        known: tuple[Tensor, Tensor] | None = None,
     ) -> Covariance:
         """Take the covariance of a rule.
 
@@ -63,6 +70,7 @@ class Task:
             once: Make every node once if they fit, though mean and variance alone need none kept.
             sketched: Whether the covariance of another rule will be held against this one.
             scale: Factor of the covariance.
+            known: Mean and variance of the rule, `(B, D)` each, if they are; spares most of the work.
         """
         if joint(self.policy):
             return windows_of(self.policy, own, self.x, scale=scale, limit=self.limit)
@@ -81,6 +89,7 @@ class Task:
             scale=scale,
             limit=self.limit,
             sketched=sketched,
+            known=known,
             **({"hold": self.limit} if once else {}),
         )
 

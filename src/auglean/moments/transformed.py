@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from auglean.moments.covariances import MEMORY, Covariance, Nodes, check_memory
+from auglean.moments.forms import frobenius2_by_products
 from auglean.moments.planning import channelwise
 from auglean.moments.rules import Kind, Rule, apply_each
 from auglean.policies import Policy
@@ -54,9 +55,15 @@ class Transformed(Covariance):
             m4_kind=rule.kind,
             limit=limit,
         )
-        self.mean, self.variance = self._means.mean, self._means.variance.clone()
+        self.mean = self._means.mean
+
+    @cached_property
+    def variance(self) -> Tensor:  # type: ignore[override]
+        """Diagonal, for which every column is made once. Shape `(1, D)`."""
+        found = self._means.variance.clone()
         for weights, moved in self.parts():
-            self.variance += (weights.sqrt()[..., None] * moved.flatten(2)).square().sum((0, 1))
+            found += torch.einsum("k,krd->d", weights[:, 0], moved.flatten(2).square_())
+        return found
 
     def _shared(self, x: Tensor, start: int, stop: int) -> Tensor:
         """Nodes of the same images. `(n, C, H, W)` to `(k, n, C, H, W)`."""
@@ -69,6 +76,11 @@ class Transformed(Covariance):
         for nodes in self._steps(len(self._before)):
             moved = self._shared(self._before, nodes.start, nodes.stop) - self._offset[nodes]
             yield self._weights[nodes], moved
+
+    def all_nodes(self, columns: Tensor) -> Tensor:
+        """What every node makes of some columns, by the roots of the weights. `(r, C, H, W)` to `(K, r, C, H, W)`."""
+        moved = self._shared(columns, 0, len(self._rule)) - self._offset
+        return moved.mul_(self._weights.sqrt()[..., None, None, None])
 
     def between(self) -> Nodes:
         """The covariance of `M μ + c`."""
@@ -113,13 +125,16 @@ class Transformed(Covariance):
 
     @cached_property
     def frobenius2(self) -> Tensor:
-        """`‖C‖²` in the Frobenius norm, by products with all unit vectors, a few at a time. Shape `(1,)`."""
-        d, total = self.mean.shape[1], torch.zeros_like(self.mean[:, 0])
-        for start in range(0, d, 256):
-            some = torch.zeros(1, d, min(256, d - start), dtype=torch.float64, device=self.mean.device)
-            some[0, start:].fill_diagonal_(1.0)
-            total += self.matvec(some).square().sum((1, 2))
-        return total
+        """`‖C‖²` in the Frobenius norm; through the covariance itself, if there is room for it. Shape `(1,)`."""
+        d = self.mean.shape[1]
+        if 24 * d**2 > self.limit or not self._means.fits:
+            return frobenius2_by_products(self)
+        means = self._means.columns()[0]
+        whole = means @ means.mT
+        for weights, moved in self.parts():
+            flat = (weights.sqrt()[..., None] * moved.flatten(2)).flatten(0, 1)
+            whole.addmm_(flat.mT, flat)
+        return whole.square().sum()[None]
 
     @cached_property
     def m4(self) -> Tensor:
