@@ -165,7 +165,7 @@ def test_answer_says_when_it_did_not_pay():
             for name, mean in (("random", 0.5), ("k-means", 0.7), ("dm", 0.6), ("whole", 0.8))]  # fmt: skip
     config = {"method": "dm", "per_class": 1, "networks": ["mlp"]}
     data = {"train": 1000, "name": "digits"}
-    told = answer({"config": config, "rows": rows, "scores": [{"own": True}], "data": data})
+    told = answer({"config": config, "rows": rows, "scores": [{"own": True, "name": "dm"}], "data": data})
     assert "made by DM, mlp is right on 70.0%" in told
     assert "all 1,000 images train it to 90.0%" in told
     assert "k-means, was ahead by 10.0 points" in told
@@ -185,6 +185,9 @@ def test_answer_says_when_it_did_not_pay():
         (["--baselines", "randon"], "did you mean 'random'"),
         (["--steps", 0], "steps is 0"),
         (["--steps", -5], "steps is -5"),
+        (["--decode", 3], "cannot be cut into 3×3 equal parts"),
+        (["--decode", 0], "decode is 0"),
+        (["--per-class", 60, "--decode", 2], "which takes 240 images of each class"),
         (["--sets", 0], "0 sets"),
         (["--per-class", 1.5], "--per-class is 1.5, expected int"),
         (["--precision", "half"], "--precision is half, expected one of auto, float32, bfloat16"),
@@ -213,6 +216,24 @@ def test_bad_input_gets_one_sentence(condense, tmp_path, words, said):
     assert err.count("\n") == 1
     assert said in err
     assert files(tmp_path) == before
+
+
+def test_several_images_on_a_canvas_stand_apart(condense, tmp_path):
+    code, out, err = condense(*QUICK, "--decode", 2, "--json", "--out", "run")
+    assert code == 0, err
+    result = json.loads(out)
+    rows = {row["name"]: row for row in result["rows"] if row["augmented"]}
+    assert list(rows) == ["random", "k-means", "random-decode2", "dm-decode2", "whole"]
+    assert (rows["dm-decode2"]["images"], rows["dm-decode2"]["bytes"]) == (80, 20 * 64 * 4)
+    assert (rows["random-decode2"]["images"], rows["random"]["images"]) == (80, 20)
+    assert "images per class made by DM-DECODE2" in result["answer"]
+    assert err.count("13 of 15: ") == 1
+    tiny = SyntheticSet.load(tmp_path / "run" / "synthetic.safetensors")
+    assert (len(tiny), tiny.decode, len(tiny.decoded())) == (20, 2, 80)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count("nearest training image") == 80
+    assert page.count('class="spoken"') == 1
+    assert "several shrunk onto each stored one" in page
 
 
 def test_files_of_other_sets_get_one_sentence(condense, tmp_path, capsys):

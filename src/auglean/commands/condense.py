@@ -17,6 +17,7 @@ def condense(
     real_batch: int | None = None,
     pool: int | None = None,
     init: Literal["real", "k-means", "noise"] = "real",
+    decode: int = 1,
     schedule: Literal["pooled", "paper"] = "pooled",
     network: str = "convnet",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
@@ -55,6 +56,8 @@ def condense(
         real_batch: Real images of a class at a time. Default: 64, or 256 with --schedule paper.
         pool: Networks in the pool. Default: that of the method.
         init: What to start from: real, k-means or noise.
+        decode: Images that each stored one holds, down and across, which are enlarged to train on. Above 1, rows are
+            named so, and packed random images stand beside them.
         schedule: pooled (a fixed pool of networks, what real images say there kept) or paper (the published loops, one
             to two orders slower).
         network: Where images are matched; see `auglean compare`. convnet-w32-d2 is enough for 8×8 images.
@@ -97,6 +100,7 @@ def condense(
             method=chosen,
             steps=steps,
             init=init,
+            decode=decode,
             schedule=schedule,
             network=network,
             precision=precision,

@@ -14,7 +14,7 @@ from auglean.condensation.baselines import baseline
 from auglean.condensation.evaluating import seconds_of
 from auglean.condensation.learning import learn
 from auglean.condensation.protocol import Protocol
-from auglean.condensation.reading import Given, read_sets
+from auglean.condensation.reading import Given, read_sets, stored_per_class
 from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import ImageSet, load, split
 from auglean.errors import InputError
@@ -120,7 +120,7 @@ def rank_architectures(
         raise InputError(
             f"Got {len(names)} candidates and {epochs} epochs; give 2 networks or more to rank, and 1 epoch."
         )
-    per_class = max(int(one.counts.max()) for one in given.values())
+    per_class = max(map(stored_per_class, given.values()))
     proxies = {"random": baseline("random", real, per_class, seed=derive(seed, "set")), **given}
     few = Protocol(epochs=epochs).steps(max(map(len, proxies.values())), augmented=False)
     search = _Search(names, seed, device or "cpu")

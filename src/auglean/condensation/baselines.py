@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from auglean.condensation.decoding import check_factor, pack
 from auglean.condensation.starting import starting_images
 from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import ImageSet
@@ -23,7 +24,13 @@ HERDING_STEPS = 300
 
 
 def baseline(
-    name: str, data: ImageSet, per_class: int, *, seed: int = 0, device: torch.device | str | None = None
+    name: str,
+    data: ImageSet,
+    per_class: int,
+    *,
+    decode: int = 1,
+    seed: int = 0,
+    device: torch.device | str | None = None,
 ) -> SyntheticSet:
     """Make the set of images that a baseline offers in place of condensed ones.
 
@@ -38,6 +45,7 @@ def baseline(
         name: One of these.
         data: Real images.
         per_class: Images of each class.
+        decode: Images on each of them, down and across, shrunk to fit: what a set of canvases has to beat.
         seed: Fixes what is drawn, the network and the first centres.
         device: Where the network of herding is trained; by default the CPU.
 
@@ -53,16 +61,18 @@ def baseline(
     method  k-means
     seed    0
     """
-    check_baseline(name, data, per_class)
+    check_factor(decode, data.size)
+    count = decode**2 if name == "class-mean" else per_class * decode**2
+    check_baseline(name, data, per_class * decode**2)
     start = time.perf_counter()
     if name == "herding":
-        images = _herding(data, per_class, seed, device)
+        images = _herding(data, count, seed, device)
     else:
-        count = 1 if name == "class-mean" else per_class
         images = starting_images(data, count, "real" if name == "random" else "k-means", seed=seed)
-    labels = torch.arange(data.classes).repeat_interleave(images.shape[1])
+    labels = torch.arange(data.classes).repeat_interleave(count // decode**2)
     how = {"data": data.name, "method": name, "seed": seed, "seconds": time.perf_counter() - start}
-    return SyntheticSet(images.flatten(0, 1), labels, data.class_names, *data.mean_std(), how=how)
+    how |= {"decode": decode} if decode > 1 else {}
+    return SyntheticSet(pack(images.flatten(0, 1), decode), labels, data.class_names, *data.mean_std(), how=how)
 
 
 def check_baseline(name: str, data: ImageSet, per_class: int) -> None:

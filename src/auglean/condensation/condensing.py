@@ -70,6 +70,7 @@ def condense(
     steps: int = 1000,
     seed: int = 0,
     init: Init = "real",
+    decode: int = 1,
     schedule: Schedule = "pooled",
     network: Factory = "convnet",
     precision: Precision = "auto",
@@ -99,6 +100,8 @@ def condense(
         steps: Steps of the schedule.
         seed: Fixes everything.
         init: What to start from: `"real"` images, `"k-means"` centres, or `"noise"`, which DC was published with.
+        decode: Images that a stored one holds, down and across. Above 1 it is a canvas whose decode² parts are matched,
+            each enlarged to the size of the images: `SyntheticSet.decoded` gives them, and rows of it stand apart.
         schedule: `"pooled"` or `"paper"`.
         network: A name for `auglean.networks.create`, or a function from a seed to a network that takes pixels in
             [0, 1] and ends in an `nn.Linear`.
@@ -139,7 +142,7 @@ def condense(
     if data.classes < 2:
         raise InputError(f"{data.name} has 1 class; a network needs 2 or more to tell apart.")
     data.require_every_class()
-    start = starting_images(data, per_class, init, seed=seed)
+    start = starting_images(data, per_class, init, decode=decode, seed=seed)
     bfloat16 = precision == "bfloat16" or (
         precision == "auto" and place.type == "cuda" and torch.cuda.is_bf16_supported()
     )
@@ -153,6 +156,7 @@ def condense(
         policy,
         schedule=schedule,
         per_class=per_class,
+        decode=decode,
         steps=steps,
         seed=seed,
         micro_batch=micro_batch,
@@ -165,6 +169,7 @@ def condense(
         "options": method.options(),
         "network": network if isinstance(network, str) else getattr(network, "__name__", repr(network)),
         "init": init,
+        "decode": decode,
         "schedule": schedule,
         "steps": steps,
         "per_class": per_class,

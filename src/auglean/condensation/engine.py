@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from auglean.condensation.builders import Builder
+from auglean.condensation.decoding import decode
 from auglean.condensation.matching import Matching, Network
 from auglean.condensation.methods import DC, Method
 from auglean.data import ImageSet
@@ -46,6 +47,8 @@ class Engine:
         builder: Makes the networks.
         policy: Augmentation shared by both sides.
         schedule: See `auglean.condense`.
+        per_class: Canvases of each class that are moved.
+        decode: See `auglean.condense`.
         seed: Of the run.
         steps: Of the run; a pool larger than that is not filled.
         micro_batch: Real images that go through a network at once; by default 16 on a CPU, where fresh memory for more
@@ -62,6 +65,7 @@ class Engine:
         *,
         schedule: Schedule,
         per_class: int,
+        decode: int = 1,
         steps: int,
         seed: int,
         micro_batch: int | None = None,
@@ -69,7 +73,7 @@ class Engine:
     ) -> None:
         self.data, self.method, self.builder, self.policy = data, method, builder, policy
         self.matching: Matching = method.matching()
-        self.schedule, self.per_class, self.seed = schedule, per_class, seed
+        self.schedule, self.per_class, self.decode, self.seed = schedule, per_class, decode, seed
         self.bfloat16 = bfloat16
         self.real_batch = method.real_batch or (64 if schedule == "pooled" else 256)
         self.pool = min(method.pool, steps)
@@ -92,6 +96,10 @@ class Engine:
         """Give pixels in [0, 1] of images as they are moved."""
         return images * self._std + self._mean
 
+    def shown(self, images: Tensor) -> Tensor:
+        """Give what networks see, pixels in [0, 1], of canvases. Shape `(n · decode², channels, height, width)`."""
+        return decode(self.pixels(images), self.decode)
+
     # ---- the schedules
 
     def advance(self, state: State) -> tuple[State, float]:
@@ -104,6 +112,11 @@ class Engine:
             if self.schedule == "paper" and len(losses) < self.outer:
                 self._train(network, images, (*path, len(losses)))
         return State(images, velocity, state.step + 1), sum(losses) / len(losses)
+
+    @property
+    def shown_per_class(self) -> int:
+        """Images of each class that networks see."""
+        return self.per_class * self.decode**2
 
     @property
     def outer(self) -> int:
@@ -137,9 +150,9 @@ class Engine:
     def _train(self, network: Network, images: Tensor, path: Path) -> None:
         assert isinstance(self.method, DC)  # others take one matching step
         epochs = self.method.loops(self.per_class)[1]
-        labels = torch.arange(self.data.classes, device=self.device).repeat_interleave(self.per_class)
+        labels = torch.arange(self.data.classes, device=self.device).repeat_interleave(self.shown_per_class)
         with self.clock("training"):
-            self.builder.train(network, self.pixels(images).flatten(0, 1), labels, epochs, *path)
+            self.builder.train(network, self.shown(images.flatten(0, 1)), labels, epochs, *path)
         self.passed["training"] += epochs * len(labels)
 
     # ---- one matching step
@@ -158,7 +171,7 @@ class Engine:
         velocity = self.method.momentum * velocity + gradient
         losses = torch.stack([loss for _, loss, _ in found])
         self.passed["real"] += sum(real for _, _, real in found)
-        self.passed["synthetic"] += images.shape[0] * images.shape[1]
+        self.passed["synthetic"] += self.data.classes * self.shown_per_class
         return images - self.method.lr * velocity, velocity, float(losses.double().mean())
 
     def _target(self, network: Network, path: Path, entry: int | None, label: int) -> tuple[list[Tensor], int]:
@@ -184,7 +197,7 @@ class Engine:
         """Give the derivative of a class's loss in its images, and its distance per row or feature."""
         with self.clock("synthetic"):
             leaf = images.detach().requires_grad_()
-            pixels = self._augment(self.pixels(leaf), path, label)
+            pixels = self._augment(self.shown(leaf), path, label)
             distance = self.matching.distance(network, pixels, label, target)
             (gradient,) = torch.autograd.grad(distance, leaf)
             unit = self.matching.unit(target)

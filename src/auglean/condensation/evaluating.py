@@ -14,7 +14,7 @@ from auglean.condensation.baselines import baseline
 from auglean.condensation.learning import learn
 from auglean.condensation.methods import DM
 from auglean.condensation.protocol import SCORES, Evaluation, Memory, Protocol, Row, spread, stoppable_map
-from auglean.condensation.reading import Given, read_sets
+from auglean.condensation.reading import Given, read_sets, stored_per_class
 from auglean.condensation.scoring import fair_scores
 from auglean.condensation.synthetic import SyntheticSet
 from auglean.data import ImageSet, load, split
@@ -101,20 +101,22 @@ def evaluate(
         named_networks.check(model, channels=real.channels, classes=real.classes, size=real.size)
     policy = DM().policy(real) if policy is None else as_given(policy)
     assert policy is not None
-    per_class = max(int(one.counts.max()) for ones in given.values() for one in ones)
+    per_class = max(stored_per_class(one) for ones in given.values() for one in ones)
     count = sets or max(3, *map(len, given.values()))
-    drawn = [
-        (other, i)
-        for other in distinct(baselines, per_class)
-        for i in range(1 if other == "class-mean" else count)  # nothing is drawn for that one
-    ]
+    kinds = [(other, 1) for other in distinct(baselines, per_class)]
+    # beside decoded canvases, which may be better for their number alone, random images that are packed likewise
+    factors = sorted({int(one.how.get("decoded", 1)) for ones in given.values() for one in ones})
+    kinds += [("random", factor) for factor in factors if factor > 1 and "random" in baselines]
+    drawn = [(*kind, i) for kind in kinds for i in range(1 if kind[0] == "class-mean" else count)]  # no draw in that
 
-    def make(one: tuple[str, int]) -> SyntheticSet:
-        return baseline(one[0], real, per_class, seed=derive(seed, "set", one[1]), device=device)
+    def make(one: tuple[str, int, int]) -> SyntheticSet:
+        other, factor, i = one
+        own = derive(seed, "set", i)
+        return baseline(other, real, per_class, decode=factor, seed=own, device=device).decoded()
 
     contestants: dict[str, list[Images]] = {}
-    for (other, _), images in zip(drawn, shared_map(make, drawn), strict=True):
-        contestants.setdefault(other, []).append(images)
+    for images in shared_map(make, drawn):
+        contestants.setdefault(images.how["method"], []).append(images)
     contestants.update({name: list(ones) for name, ones in given.items()})
     protocol = protocol or Protocol()
     if protocol.whole_steps is not None:
@@ -229,7 +231,7 @@ class _Evaluation:
             "network": network,
             "augmented": augmented,
             "images": len(sets[0]),
-            "bytes": sets[0].images.nbytes,
+            "bytes": _bytes(sets[0]),
             "rate": rate,
             "steps": self._steps(sets[0], augmented),
             "accuracy": spread(means),
@@ -284,6 +286,11 @@ class _Evaluation:
 
 def _way(augmented: bool) -> str:
     return "augmented" if augmented else "plain"
+
+
+def _bytes(images: Images) -> int:
+    stored = None if isinstance(images, ImageSet) else images.how.get("bytes")
+    return images.images.nbytes if stored is None else int(stored)
 
 
 def seconds_of(images: Images) -> float:

@@ -58,14 +58,16 @@ def plan_run(engine: Engine, state: State, steps: int) -> Plan:
     Raises:
         InputError: If the pool does not fit into memory.
     """
-    pooled, each = engine.schedule == "pooled", engine.per_class
+    pooled, each = engine.schedule == "pooled", engine.shown_per_class
     counts = engine.data.counts.tolist()
     matches = (steps - state.step) * engine.outer
     real = (engine.pool if pooled else matches) * sum(min(engine.real_batch, count) for count in counts)
     synthetic = matches * len(counts) * each
     trained = 0
     if isinstance(engine.method, DC) and not pooled:
-        trained = (steps - state.step) * (engine.outer - 1) * engine.method.loops(each)[1] * len(counts) * each
+        trained = (
+            (steps - state.step) * (engine.outer - 1) * engine.method.loops(engine.per_class)[1] * len(counts) * each
+        )
 
     network = engine.builder.build("probe")
     engine.matching.prepare(network)

@@ -20,6 +20,8 @@ _APART = 0.25
 def read_sets(synthetic: Given, real: ImageSet) -> dict[str, list[SyntheticSet]]:
     """Read synthetic sets under their names, and make sure that they are of the kind of the real images.
 
+    Those of canvases come decoded, under a name of their own.
+
     Raises:
         InputError: If one is of other classes or another shape, was made of much brighter or bolder images, or is a
             damaged file.
@@ -32,7 +34,20 @@ def read_sets(synthetic: Given, real: ImageSet) -> dict[str, list[SyntheticSet]]
     found = [one if isinstance(one, SyntheticSet) else SyntheticSet.load(one) for one in several]
     for one, source in zip(found, several, strict=True):
         _check(one, "The synthetic set" if isinstance(source, SyntheticSet) else str(source), real)
+    found = [one.decoded() for one in found]
     return {str(found[0].how.get("method", "synthetic")).lower(): found}
+
+
+def stored_per_class(one: SyntheticSet) -> int:
+    """Count the images that are stored of a class, at most: canvases, where each holds several.
+
+    >>> from auglean.condensation import baseline
+    >>> from auglean.data import load
+    >>> canvases = baseline("random", load("digits"), 1, decode=2)
+    >>> stored_per_class(canvases), stored_per_class(canvases.decoded()), len(canvases.decoded())
+    (1, 1, 40)
+    """
+    return int(one.counts.max()) // int(one.how.get("decoded", 1)) ** 2
 
 
 def _check(one: SyntheticSet, what: str, real: ImageSet) -> None:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from auglean.condensation.decoding import check_factor, pack
 from auglean.data import ImageSet
 from auglean.errors import InputError, unknown
 from auglean.randomness import derive, generator, normal
@@ -14,7 +15,7 @@ from auglean.randomness import derive, generator, normal
 Init = Literal["real", "k-means", "noise"]
 
 
-def starting_images(data: ImageSet, per_class: int, init: Init = "real", *, seed: int = 0) -> Tensor:
+def starting_images(data: ImageSet, per_class: int, init: Init = "real", *, decode: int = 1, seed: int = 0) -> Tensor:
     """Give the images of each class to start from; also the rows that a condensed set has to beat.
 
     Args:
@@ -23,6 +24,7 @@ def starting_images(data: ImageSet, per_class: int, init: Init = "real", *, seed
         init: `"real"`, distinct images drawn at random; `"k-means"`, the centres of that many clusters of the class's
             pixels, which for one image is its mean; `"noise"`, normal in each pixel, with the mean and the standard
             deviation of the data's channels.
+        decode: Images on a canvas, down and across: there are decode² as many of them, and they are that much smaller.
         seed: Fixes the draw.
 
     Returns:
@@ -37,6 +39,16 @@ def starting_images(data: ImageSet, per_class: int, init: Init = "real", *, seed
     """
     if init not in get_args(Init):
         raise unknown("start", init, get_args(Init))
+    check_factor(decode, data.size)
+    if decode > 1:
+        count = per_class * decode**2
+        if init != "noise" and int(data.counts.min()) < count:
+            raise InputError(
+                f"per_class is {per_class} and decode {decode}, which takes {count} images of each class, but one has "
+                f"{int(data.counts.min())}; give fewer, or init='noise'."
+            )
+        parts = starting_images(data, count, init, seed=seed).flatten(0, 1)
+        return pack(parts, decode).view(data.classes, per_class, data.channels, *data.size)
     if per_class < 1:
         raise InputError(f"per_class is {per_class}; give 1 image or more for each class.")
     if init != "noise" and int(data.counts.min()) < per_class:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from auglean.condensation.decoding import decode
 from auglean.data import ImageSet
 from auglean.errors import InputError
 from auglean.files import read_object, write_object
@@ -120,6 +121,29 @@ class SyntheticSet(Dataset[tuple[Tensor, int]]):
         """Images per class. Shape `(K,)`, int64."""
         return torch.bincount(self.labels, minlength=self.classes)
 
+    @property
+    def decode(self) -> int:
+        """Images that a stored one holds, down and across; above 1, train on those of `decoded`."""
+        return int(self.how.get("decode", 1))
+
+    def decoded(self) -> SyntheticSet:
+        """Give the images that are to be trained on: the parts of each canvas, enlarged, or the set itself.
+
+        `how["bytes"]` is what is stored of them.
+
+        >>> canvas = torch.rand(1, 1, 8, 8)
+        >>> tiny = SyntheticSet(canvas, torch.tensor([0]), ("a",), (0.5,), (0.25,), how={"decode": 2, "method": "DM"})
+        >>> tiny.decoded()
+        SyntheticSet: 4 images of 1×8×8, 4 per class, 1 classes
+        method  DM-decode2
+        """
+        if self.decode == 1:
+            return self
+        how = {**self.how, "decode": 1, "method": f"{self.how.get('method', 'synthetic')}-decode{self.decode}"}
+        how |= {"decoded": self.decode, "bytes": self.images.nbytes}
+        images, labels = decode(self.images, self.decode), self.labels.repeat_interleave(self.decode**2)
+        return replace(self, images=images, labels=labels, how=how)
+
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Give `mean` and `std`, those of the real images, as an `ImageSet` does its own."""
         return self.mean, self.std
@@ -178,6 +202,7 @@ class SyntheticSet(Dataset[tuple[Tensor, int]]):
             for name in ("method", "network", "init", "schedule", "steps", "seed")
             if name in self.how
         ]
+        rows += [("decode", str(self.decode))] if self.decode > 1 else []
         rows += [(name, _course(values)) for name, values in self.history.items() if len(values)]
         wide = max((len(name) for name, _ in rows), default=0)
         lines = [f"SyntheticSet{of}: {len(self)} images of {shape}, {each} per class, {self.classes} classes"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -101,7 +101,9 @@ def condensation_table(result: Result) -> Table:
     from rich.text import Text
 
     config, data = result["config"], result["data"]
-    title = f"{data['name']}: {config['per_class']} per class by {config['method'].upper()}, test accuracy in %"
+    title = (
+        f"{data['name']}: {config['per_class']} per class by {result['scores'][0]['name'].upper()}, test accuracy in %"
+    )
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
     for i, head in enumerate(HEADS[:5]):
         table.add_column(head, justify="right" if i else "left", no_wrap=True)
@@ -134,10 +136,10 @@ def write_condensation(found: Condensed) -> Path:
         config=config,
         data=result["data"],
         machine=result["environment"],
-        words={name: _WORDS[name] for name in dict.fromkeys(row["name"] for row in rows) if name in _WORDS},
+        words=_words(dict.fromkeys(row["name"] for row in rows)),
         heads=HEADS,
         tables={network: lines(result, network) for network in config["networks"]},
-        pairs=nearest(found.synthetic, found.splits.train),
+        pairs=nearest(found.synthetic.decoded(), found.splits.train),
         outside=float(((images < 0) | (images > 1)).double().mean()),
         figure=_course(result),
         made=sum(sum(one["cost"]["seconds"].values()) for one in result["synthetic"]),
@@ -147,6 +149,12 @@ def write_condensation(found: Condensed) -> Path:
     )
     write_text(found.folder / "report.html", text)
     return found.folder / "report.html"
+
+
+def _words(names: Iterable[str]) -> dict[str, str]:
+    found = {name: _WORDS[name] for name in names if name in _WORDS}
+    packed = {name: f"{_WORDS['random']}, several shrunk onto each stored one" for name in names if "random-" in name}
+    return found | packed
 
 
 def grid(synthetic: SyntheticSet, *, columns: int = 50) -> bytes:
@@ -239,7 +247,7 @@ def course(ax: Axes, result: Result, column: str) -> Axes:
     x = [row[column] for row in rows]
     y, spread = ([100 * row["accuracy"][key] for row in rows] for key in ("mean", "std"))
     ax.errorbar(
-        x, y, spread, color="#0072b2", marker="o", markersize=5, capsize=2, label=result["config"]["method"].upper()
+        x, y, spread, color="#0072b2", marker="o", markersize=5, capsize=2, label=result["scores"][0]["name"].upper()
     )
     for row in result["rows"]:
         if row["augmented"] and row["network"] == result["config"]["networks"][0] and row["name"] in _LOOKS:

@@ -73,6 +73,7 @@ def condense_and_judge(
     method: Method | str = "dm",
     steps: int = 1000,
     init: Init = "real",
+    decode: int = 1,
     schedule: Schedule = "pooled",
     network: str = "convnet",
     precision: Precision = "auto",
@@ -100,6 +101,7 @@ def condense_and_judge(
         method: What is matched.
         steps: Steps of condensation.
         init: See `auglean.condense`.
+        decode: Likewise.
         schedule: Likewise.
         network: The network in which images are matched.
         precision: See `auglean.condense`.
@@ -127,10 +129,12 @@ def condense_and_judge(
     for name in {network: 0, **dict.fromkeys(judges)}:
         model = new_network(name, sets.train, 0)
         named_networks.check(model, channels=sets.train.channels, classes=sets.train.classes, size=sets.train.size)
-    starting_images(sets.train, per_class, init)
+    starting_images(sets.train, per_class, init, decode=decode)
     rows = distinct(baselines, per_class)
     for name in rows:
         check_baseline(name, sets.train, per_class)
+    if decode > 1 and "random" in rows:
+        check_baseline("random", sets.train, per_class * decode**2)
     from_first(lambda: check_folder(out, resume=resume))
     config = {
         **(origin or {"data": None}),
@@ -141,6 +145,7 @@ def condense_and_judge(
         "pool": method.pool,
         "steps": steps,
         "init": init,
+        "decode": decode,
         "schedule": schedule,
         "network": network,
         "precision": precision,
@@ -163,9 +168,12 @@ def condense_and_judge(
         return Condensed(done, from_first(lambda: SyntheticSet.load(path / FILE)), sets, path)
     study = _Study(folder, sets, protocol, repeats, device, narrator)
     at = sorted({max(1, steps >> i) for i in range(looks)})
-    options = {"per_class": per_class, "method": method, "steps": steps, "init": init}
+    options = {"per_class": per_class, "method": method, "steps": steps, "init": init, "decode": decode}
     options |= {"schedule": schedule, "network": network, "precision": precision}
-    compared = 2 * len(judges) * (len(rows) + 1 + (protocol.whole_steps is not None) + (len(protocol.rates) > 1))
+    packed = decode > 1 and "random" in rows
+    compared = (
+        2 * len(judges) * (len(rows) + packed + 1 + (protocol.whole_steps is not None) + (len(protocol.rates) > 1))
+    )
     with narrator.telling(count + len(at) + 1 + compared, steps):
         made = [study.make(i, seed + i, at if not i else [], **options) for i in range(count)]
         course = [study.look(step, network) for step in [0, *at]]
@@ -234,10 +242,14 @@ class _Study:
             self.narrator.say(f"{job}: {plan!r}")
 
         if at:
-            start = starting_images(self.sets.train, options["per_class"], options["init"], seed=seed)
+            decode = options["decode"]
+            start = starting_images(self.sets.train, options["per_class"], options["init"], decode=decode, seed=seed)
             labels = self.sets.train.labels.new_tensor(range(len(start))).cpu().repeat_interleave(start.shape[1])
             train = self.sets.train
-            _save(SyntheticSet(start.flatten(0, 1), labels, train.class_names, *train.mean_std()), self._look(0))
+            _save(
+                SyntheticSet(start.flatten(0, 1), labels, train.class_names, *train.mean_std(), how={"decode": decode}),
+                self._look(0),
+            )
         hooks = Hooks(tell, self.narrator.progress, self.narrator.stop, look, frozenset(at))
         state = self.folder.checkpoint(job)
         with self.narrator.job(job):
@@ -264,7 +276,7 @@ class _Study:
         found = self.recall(job)
         if found is not None:
             return found
-        images = from_first(lambda: SyntheticSet.load(self._look(step)))
+        images = from_first(lambda: SyntheticSet.load(self._look(step))).decoded()
         held, policy = part(self.sets.validation, HELD_OUT), as_method("dm").policy(self.sets.train)
 
         def accuracy(j: int) -> float:
@@ -295,7 +307,7 @@ def answer(result: Mapping[str, Any]) -> str:
     Args:
         result: What `result.json` holds.
     """
-    config, ours = result["config"], result["config"]["method"]
+    config, ours = result["config"], result["scores"][0]["name"]
     first, own = config["networks"][0], result["scores"][0]["own"]
     at = {
         (row["name"], row["augmented"]): 100 * row["accuracy"]["mean"]

@@ -60,7 +60,8 @@ class Narrator:
         """Tell of one job, for the length of a block."""
         start = time.monotonic()
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=f"{name} ({self._done + 1} of {self._jobs})")
+            told = f"{name} ({self._done + 1} of {self._jobs})"
+            self._bar.update(self._task, completed=self._done * self._steps, description=told)
         yield
         self._done += 1
         self.say(f"{self._done} of {self._jobs}: {name}, {time.monotonic() - start:.1f} s")
