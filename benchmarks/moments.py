@@ -28,7 +28,7 @@ from torch import Tensor
 import auglean as al
 from auglean.moments.planning import Question, rule
 from auglean.moments.tasks import Task
-from auglean.policies import Brightness, Policy, RandomErasing, RandomResizedCrop, Shear, parse
+from auglean.policies import Brightness, Policy, RandomErasing, RandomResizedCrop, Shear, Shift, parse
 from auglean.policies.colour import grey
 
 PLOT = RESULTS.parents[1] / "docs" / "moments.png"
@@ -171,7 +171,7 @@ def sharing(word: str, images: Tensor, rounds: int) -> dict[str, Any]:
 def targets(found: dict[str, Tensor], rounds: int) -> list[dict[str, Any]]:
     """The times that were aimed at, in milliseconds."""
     large = torch.nn.functional.interpolate(found["colours"][:1], (224, 224), mode="bilinear")[0]
-    translate, rotate = parse("translate3"), parse("rotate15")
+    translate, rotate, whole = parse("translate3"), parse("rotate15"), Shift(0.1, 0.1, whole=True)
     x = found["colours"][0]
     task = Task(rotate, x[None], tol=1e-3, most=4096, limit=2**29, seed=0, exact=False)
     own = rule(rotate, Question((3, 32, 32), task.x, level=1))
@@ -179,6 +179,7 @@ def targets(found: dict[str, Tensor], rounds: int) -> list[dict[str, Any]]:
     rows: list[tuple[str, float, Any]] = [
         ("mean and variance of translate3, 1×28×28", 1.0, lambda: translate.moments(found["mnist"])),
         ("mean and variance of translate3, 3×224×224", 10.0, lambda: translate.moments(large)),
+        ("mean and variance of shifts by whole pixels up to a tenth, 3×224×224", 10.0, lambda: whole.moments(large)),
         (f"mean and variance of rotate15 by {len(own)} nodes, 3×32×32", 10.0, lambda: task.by(own)),
         ("rotate15 to tol=1e-3, 3×32×32", float("nan"), lambda: rotate.moments(x)),
         ("crop4-flip-cutout8, 3×32×32", float("nan"), lambda: parse("crop4-flip-cutout8").moments(x)),

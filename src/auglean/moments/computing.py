@@ -10,39 +10,17 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError, unknown
-from auglean.moments.blends import Blends
 from auglean.moments.chains import by_chain
 from auglean.moments.clamps import clamp_remarks
+from auglean.moments.closed import closed
 from auglean.moments.covariances import MEMORY, Covariance
 from auglean.moments.forms import Mixed, Picked, Stacked
-from auglean.moments.geometric_rules import displacements
-from auglean.moments.laws import Discrete, hats
-from auglean.moments.masks import Masks, boxes, random_boxes
 from auglean.moments.moments import Moments
-from auglean.moments.noise import Noisy
-from auglean.moments.noisy_masks import NoisyMasks
 from auglean.moments.planning import rule
-from auglean.moments.ramps import Ramps
-from auglean.moments.resized import ResizedCrops, worthwhile
-from auglean.moments.rules import Kind, worst
+from auglean.moments.rules import worst
 from auglean.moments.sampling import by_chance, fourth_by_chance
-from auglean.moments.shifts import Shifts
 from auglean.moments.tasks import Found, Task, change
-from auglean.policies import (
-    ColorJitter,
-    GaussianNoise,
-    Policy,
-    RandomCrop,
-    RandomErasing,
-    RandomOrder,
-    RandomResizedCrop,
-    Shift,
-    Translate,
-    as_policy,
-)
-from auglean.policies.colour import Line
-from auglean.policies.combining import Compose, Mixture
-from auglean.policies.warping import check_size
+from auglean.policies import Affine, Compose, Mixture, Policy, as_policy
 
 Method = Literal["auto", "exact", "qmc", "monte carlo"]
 _METHODS = ("auto", "exact", "qmc", "monte carlo")
@@ -105,7 +83,9 @@ def _checked(image: Tensor) -> tuple[Tensor, str]:
 
 def _find(task: Task) -> Found | None:
     """Take the surest way that there is; `None` where only what is exact will do, and there is none."""
-    found = _closed(task)
+    if isinstance(task.policy, Affine) and task.policy.alone is not None:
+        task = replace(task, policy=task.policy.alone)
+    found = closed(task)
     if found is not None:
         return found
     joined = isinstance(task.policy, Compose | Mixture)
@@ -121,65 +101,6 @@ def _find(task: Task) -> Found | None:
     if isinstance(task.policy, Mixture):
         return _by_branches(task, task.policy)
     return None if task.exact else by_chance(task, "auto")
-
-
-def _closed(task: Task) -> Found | None:
-    """Take the forms that need no nodes."""
-    policy, x = task.policy, task.x
-    none = x.new_zeros(len(x))
-    if isinstance(policy, RandomCrop | RandomResizedCrop):
-        check_size(policy, policy.size, x)
-    if isinstance(policy, Translate | Shift | RandomCrop):
-        form, kind = _shifted(task, policy)
-        return None if form is None else Found(form, kind, none, form.width, none)
-    if isinstance(policy, RandomResizedCrop) and worthwhile(*x.shape[2:]):
-        crops = ResizedCrops(x, policy, limit=task.limit)
-        return Found(crops, "exact finite", none, crops.width, none)
-    if isinstance(policy, GaussianNoise):
-        return Found(Noisy(x.flatten(1), policy, limit=task.limit), "exact finite", none, 1, none)
-    if isinstance(policy, ColorJitter) and policy.parts and policy.linear:
-        blends = Blends(x, policy)
-        return Found(blends, "exact finite", none, blends.width, none)
-    line = _line(policy)
-    if line is not None:
-        ramps = Ramps(x, line, replace(task, policy=line).by, limit=task.limit)
-        return Found(ramps, "exact panels", none, 2, none)
-    if isinstance(policy, RandomErasing) and policy.fill == "noise":
-        noisy = NoisyMasks(x, random_boxes(policy, *x.shape[2:]), limit=task.limit)
-        return Found(noisy, "exact finite", none, noisy.width, none)
-    law = boxes(policy, *x.shape[2:])
-    if law is not None:
-        masks = Masks(x, law, fill=policy.fill, limit=task.limit)  # type: ignore[arg-type]
-        return Found(masks, "exact finite", none, masks.width, none)
-    return None
-
-
-def _line(policy: Policy) -> Line | None:
-    """Name the one clamped factor that a policy draws, if it draws no more."""
-    if isinstance(policy, RandomOrder) and len(policy.parts) == 1:
-        policy = policy.parts[0]
-    return policy if isinstance(policy, Line) and policy.clamp and policy.low < policy.high else None
-
-
-def _shifted(task: Task, policy: Translate | Shift | RandomCrop) -> tuple[Shifts | None, Kind]:
-    """Take the mass form, if a move is a mixture of whole shifts."""
-    across, down = displacements(policy, *task.x.shape[2:])
-    whole = isinstance(across, Discrete) and isinstance(down, Discrete)
-    kind: Kind = "exact finite" if whole else "exact panels"
-    padding = policy.outside if isinstance(policy, RandomCrop) else policy.padding
-    if padding == "masked" and not whole:
-        return None, kind
-    form = Shifts(
-        task.x,
-        hats(down),
-        hats(across),
-        padding=padding,
-        fill=policy.fill,
-        fourth=task.fourth,
-        m4_kind=kind,
-        limit=task.limit,
-    )
-    return form, kind
 
 
 def _small(task: Task) -> bool:

@@ -6,6 +6,7 @@ Shapes: B images of D = C·H·W entries. Everything is float64. Deviations are c
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
@@ -23,7 +24,7 @@ _BLOCK = 2**21
 #: Nodes that are worked on at once if so many fit; the images that fit beside them share their grids.
 _TOGETHER = 16
 #: Pixels, at most, and directions in which the covariances of two rules are held against each other.
-_PIXELS, _DIRECTIONS = 1024, 4
+_PIXELS, _DIRECTIONS = 256, 8
 
 
 def check_memory(what: str, *shape: int, limit: int) -> None:
@@ -127,7 +128,7 @@ class Nodes(Covariance):
         for group in self._groups if known is None else ():
             self._prepare(group, pixels, directions)
 
-    def _prepare(self, group: slice, pixels: Tensor | slice, directions: Tensor) -> None:
+    def _prepare(self, group: slice, pixels: slice, directions: Tensor) -> None:
         """Find mean and variance of some images, and the sketch if there is to be one."""
         before: Tensor | float = 0.0
         held: list[Tensor] = []
@@ -234,17 +235,17 @@ class Nodes(Covariance):
 
 
 @lru_cache(maxsize=16)
-def _glimpse(size: int, device: torch.device) -> tuple[Tensor | slice, Tensor]:
-    """Give n pixels, spread evenly where there are many, and signs by chance in each: m directions `(n, m)`.
+def _glimpse(size: int, device: torch.device) -> tuple[slice, Tensor]:
+    """Give every so-manieth pixel, n in all, and signs by chance in each: m directions `(n, m)`.
 
     With such signs the squared norm of `A v` is on average that of A (Hutchinson 1989).
     """
-    n, chance = min(size, _PIXELS), torch.Generator().manual_seed(0)
-    signs = torch.randint(0, 2, (n, _DIRECTIONS), generator=chance).double().to(device) * 2 - 1
-    if n == size:
-        return slice(None), signs
-    golden = (5**0.5 - 1) / 2
-    return (torch.arange(n, dtype=torch.float64, device=device) * golden % 1 * size).long(), signs
+    step = -(-size // _PIXELS)
+    while math.gcd(step, size) > 1:  # or it would be the same column of every row
+        step += 1
+    n, chance = -(-size // step), torch.Generator().manual_seed(0)
+    signs = torch.randint(0, 2, (n, _DIRECTIONS), generator=chance).double() * 2 - 1
+    return slice(None, None, step), signs.to(device)
 
 
 def weighted(weights: Tensor, values: Tensor) -> Tensor:

@@ -184,3 +184,41 @@ def frobenius2_by_products(form: Covariance) -> Tensor:
         some[start:].fill_diagonal_(1.0)
         total += form.matvec(some.expand(b, -1, -1)).square().sum((1, 2))
     return total
+
+
+class Mirrored(Covariance):
+    """A covariance of mirrored images.
+
+    Args:
+        form: That of the images.
+        shape: `(C, H, W)`.
+        dim: Which of these is turned round.
+    """
+
+    def __init__(self, form: Covariance, shape: tuple[int, ...], dim: int) -> None:
+        self._form, self._shape, self._dim = form, tuple(shape), dim + 1
+        self.limit, self.m4_kind = form.limit, form.m4_kind
+        self.mean, self.variance = self._turned(form.mean), self._turned(form.variance)
+
+    def _turned(self, flat: Tensor) -> Tensor:
+        """Mirror what has a row for each value. `(B, D, …)`."""
+        turned: Tensor = flat.unflatten(1, self._shape).flip(self._dim).flatten(1, 3)
+        return turned
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """Multiply. `(B, D, m)` to `(B, D, m)`."""
+        return self._turned(self._form.matvec(self._turned(v)))
+
+    @property
+    def width(self) -> int:
+        """As of the images."""
+        return self._form.width
+
+    def columns(self) -> Tensor:
+        """The factor, mirrored."""
+        return self._turned(self._form.columns())
+
+    @property
+    def m4(self) -> Tensor:
+        """`E ‖T − μ‖⁴`. Shape `(B,)`."""
+        return self._form.m4
