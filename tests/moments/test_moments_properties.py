@@ -110,8 +110,10 @@ STILL = {
 @few
 def test_2_a_grey_image_stays(name, level):
     make, bound = STILL[name]
-    found = make().moments(torch.full((3, 4, 5), level, dtype=torch.float64), most=64)
+    found = make().moments(torch.full((3, 4, 5), level, dtype=torch.float64))
     assert found.trace <= bound
+    assert found.error < 1e-12  # rounding is no spread whose error were to be brought down
+    assert found.nodes <= 32
     if bound == 3e-7 and level > 0.5:  # weights that sum to 0.9999 are no average
         assert found.trace > 1e-9
 

@@ -13,6 +13,8 @@ from auglean.moments.rules import Kind, Rule, values
 from auglean.moments.windows import joint, margin, reach, still, windows_of
 from auglean.policies import Policy
 
+_ROUNDING = 1e-24  # trace, over the square of the image's norm, up to which an image is said not to move
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
@@ -132,15 +134,16 @@ def change(coarse: Covariance, fine: Covariance, x: Tensor) -> Tensor:
 
     An error of order panels⁻² falls to a quarter when they are doubled, so that of the coarse one is 4/3 of the change,
     and stands for mean and trace: a number may change little by luck. Of the covariance, whose norm is a sum over many,
-    a third of the change is taken, the error of the fine one itself, where both have a sketch.
+    a third of the change is taken, the error of the fine one itself, where both have a sketch. Of images that nothing
+    moves, only the mean counts: the rest is rounding.
     """
-    mean = (fine.mean - coarse.mean).norm(dim=1) / size(fine.mean, x)
-    trace = fine.variance.sum(1)
-    error = 4 / 3 * torch.maximum(mean, part_of((trace - coarse.variance.sum(1)).abs(), trace))
-    if coarse.sketch is None or fine.sketch is None:
-        return error
-    new, old = fine.sketch.flatten(1), coarse.sketch.flatten(1)
-    return torch.maximum(error, part_of((new - old).norm(dim=1), new.norm(dim=1)) / 3)
+    whole, trace = size(fine.mean, x), fine.variance.sum(1)
+    mean = 4 / 3 * (fine.mean - coarse.mean).norm(dim=1) / whole
+    spread = 4 / 3 * part_of((trace - coarse.variance.sum(1)).abs(), trace)
+    if coarse.sketch is not None and fine.sketch is not None:
+        new, old = fine.sketch.flatten(1), coarse.sketch.flatten(1)
+        spread = torch.maximum(spread, part_of((new - old).norm(dim=1), new.norm(dim=1)) / 3)
+    return torch.where(trace > _ROUNDING * whole.square(), torch.maximum(mean, spread), mean)
 
 
 def size(mean: Tensor, x: Tensor) -> Tensor:
