@@ -107,6 +107,17 @@ def test_losses_one_by_one():
     assert needed.worst.tolist() == needed.rms.argsort(descending=True, stable=True).tolist()
 
 
+def test_a_loss_near_zero_is_not_held_to_a_share_of_itself():
+    """Under 1 % of the average a loss counts as that: 0 or 2e-6 under a flip would take 100 draws, and takes none."""
+    with torch.random.fork_rng():
+        model = nn.Sequential(nn.Flatten(), nn.Linear(2, 1, bias=False)).double()
+    model[1].weight.data = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    x = torch.tensor([[[[0.0, 2e-6]]], [[[0.0, 1.0]]]], dtype=torch.float64)
+    options = {"target": "loss", "eps": 0.1, "model": model, "loss": lambda out, y: out[:, 0]}
+    needed = al.samples_needed(Flip(), (x, torch.tensor([0, 0])), **options)
+    assert needed.rms.tolist() == pytest.approx([1, 100])
+
+
 def gradient(model, image, label):
     loss = F.cross_entropy(model(image[None]), label[None])
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
