@@ -1,4 +1,4 @@
-"""The tables of docs/condensation.md, from the result files of condensation_tables.py and condensation_uses.py."""
+"""The tables of docs/condensation.md, from the result files of the benchmarks condensation_*.py."""
 
 from __future__ import annotations
 
@@ -72,6 +72,29 @@ def _score(name: str, result: dict[str, Any]) -> str:
     score = next(score for score in result["scores"] if score["name"] == name)
     told = [f"{key.upper()} {score[key]:.3f}" for key in ("hlr", "ior", "lrs", "ars") if score[key] is not None]
     return f"{', '.join(told)}."
+
+
+def canvases() -> str:
+    """Give the table of several images on a canvas beside one."""
+    result = json.loads((RESULTS / "condensation-mnist-canvases.json").read_text())
+    data, found, machine = result["data"], result["canvases"], result["machine"]
+    config, made = found["config"], found["cpu_seconds"]
+    epochs = config["protocol"]["epochs"]
+    lines = [
+        f"{data['name']}, {config['per_class']} stored per class ({data['train']:,} training, {data['test']:,} test "
+        f"images; `{config['networks'][0]}`; {epochs} epochs; {config['repeats']} networks per set):",
+        "",
+        "| images | to train on | stored, kB | sets | plain | augmented | processor s to make |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    rows = {(row["name"], row["augmented"]): row for row in found["rows"]}
+    for name in dict.fromkeys(name for name, _ in rows):
+        plain, augmented = rows[name, False], rows[name, True]
+        cells = [name, str(plain["images"]), f"{plain['bytes'] / 1000:.1f}", str(config["sets"][name])]
+        cells += [_accuracy(plain), _accuracy(augmented), f"{made[name]:.0f}" if name in made else "–"]
+        lines.append(f"| {' | '.join(cells)} |")
+    where = f"{machine['processor']}, one thread, torch {machine['torch']}"
+    return "\n".join([*lines, "", f"{where}. Repeat: `{result['command']}`."])
 
 
 def uses() -> str:

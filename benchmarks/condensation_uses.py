@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--network", default="convnet-w32-d2", help="In which images are matched, and the learner.")
     parser.add_argument("--steps", type=int, default=100, help="Of condensation.")
     parser.add_argument("--orders", type=int, default=2)
-    parser.add_argument("--candidates", type=int, default=8, help="Of width 32, for a processor's sake.")
+    parser.add_argument("--candidates", type=int, default=8, help="Networks to draw from the search space.")
+    parser.add_argument("--widths", type=int, nargs="+", default=[32], help="Of these; narrow for a processor's sake.")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--whole-steps", type=int, default=150)
     parser.add_argument("--device", default="cpu")
@@ -47,7 +48,8 @@ def main() -> None:
         sets.train, per_class=options.per_class, method=method, steps=options.steps, network=options.network,
         device=options.device,
     )  # fmt: skip
-    space = [name for name in search_space(sets.train.size) if "-w32-" in name]
+    wide = [f"-w{width}-" for width in options.widths]
+    space = [name for name in search_space(sets.train.size) if any(part in name for part in wide)]
     drawn = torch.randperm(len(space), generator=generator(0, "candidates"))[: options.candidates].tolist()
     ranked = rank_architectures(
         tiny,

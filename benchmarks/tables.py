@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import moment_rows
+from condensation_rows import canvases as condensation_canvases
 from condensation_rows import tables as condensation
 from condensation_rows import uses as condensation_uses
 from reproduce_rows import table as reproduce_2019
@@ -327,6 +328,7 @@ def moments_convergence() -> str:
 def section(name: str) -> str:
     others = {
         "condensation": condensation,
+        "condensation-canvases": condensation_canvases,
         "condensation-uses": condensation_uses,
         "influence": influence,
         "label_noise": label_noise,

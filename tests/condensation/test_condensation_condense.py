@@ -219,17 +219,22 @@ def test_gpu_equals_cpu(digits, method, schedule):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [(8, 8), (28, 28), (12, 17)])
-def test_any_shape_and_unequal_classes(channels, size):
+@pytest.mark.parametrize(
+    ("size", "counts"), [((8, 8), [30, 7, 3]), ((28, 28), [2, 9]), ((12, 17), [5] + [2] * 11)], ids=str
+)
+def test_any_shape_and_unequal_classes(channels, size, counts):
     g = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (40, channels, *size), dtype=torch.uint8, generator=g)
-    labels = torch.tensor([0] * 30 + [1] * 7 + [2] * 3)
+    images = torch.randint(0, 256, (sum(counts), channels, *size), dtype=torch.uint8, generator=g)
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     data = al.ImageSet(images, labels)
     for method in METHODS:
         tiny = run(data, method, steps=2)
-        assert tiny.images.shape == (6, channels, *size)
-        assert tiny.labels.tolist() == [0, 0, 1, 1, 2, 2]
+        assert tiny.images.shape == (2 * len(counts), channels, *size)
+        assert tiny.labels.tolist() == [k for k in range(len(counts)) for _ in range(2)]
         assert torch.isfinite(tiny.images).all()
+        assert tiny.how["cost"]["images"]["real"] == 2 * sum(min(16, count) for count in counts)
+        start = starting_images(data, 2).flatten(0, 1)
+        assert ((tiny.images - start).flatten(1).norm(dim=1) > 0).all()  # the images of each class are moved
 
 
 @pytest.mark.parametrize(
