@@ -38,6 +38,10 @@ class TestNormalize(PolicyCase):
         return (image - np.array(self.MEAN)[:, None, None]) / np.array(self.STD)[:, None, None]
 
 
+def test_one_number_normalizes_every_channel():
+    assert repr(Normalize(0.5, 0.2)) == repr(Normalize((0.5,), (0.2,))) == "Normalize((0.5,), (0.2,))"
+
+
 class TestRotateMasked(PolicyCase):
     fill, point, nearest = 0.4, (3.0, 4.5), False
 
@@ -270,6 +274,8 @@ def test_nothing_fits():
         (lambda: Rotate(3, fill=(0.1, 0.2))(images(1)), "2 values"),
         (lambda: RandomCrop(1, size=(4, 4))(images(1)), "keeps the size"),
         (lambda: RandomResizedCrop(size=(4, 4))(images(1)), "keeps the size"),
+        (lambda: Normalize(0.5, 0.0), "above 0"),
+        (lambda: Normalize((0.5,), (-0.2,)), "above 0"),
     ],
 )
 def test_bad_options(make, words):

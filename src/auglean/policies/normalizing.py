@@ -19,11 +19,11 @@ class Normalize(Policy):
     others are read as they are.
 
     Args:
-        mean: One for all channels, or one for each.
-        std: Likewise, none of them zero.
+        mean: A number for all channels, or one for each.
+        std: Likewise, above zero.
 
     Raises:
-        InputError: If a standard deviation is zero.
+        InputError: If a standard deviation is not above zero, or there is none.
 
     >>> Normalize((0.5,), (0.25,))(torch.tensor([[[0.5, 1.0]]]))
     tensor([[[0., 2.]]])
@@ -31,10 +31,11 @@ class Normalize(Policy):
 
     linear = True
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         super().__init__()
-        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
-        if 0 in self.std or not self.mean or not self.std:
+        given = (value if isinstance(value, Sequence) else [value] for value in (mean, std))
+        self.mean, self.std = (tuple(map(float, values)) for values in given)
+        if not self.mean or not self.std or not min(self.std) > 0:
             raise InputError(f"Normalize expected means and standard deviations above 0 but found {mean} and {std}.")
 
     def _draw(self, n: int, generator: Randomness, device: torch.device | str | None) -> Params:
