@@ -53,8 +53,8 @@ def compare(
             random-per-class, el2n, el2n-proportional, grand, grand-proportional, influence, influence-proportional,
             influence-inverse, margin, margin-proportional, margin-inverse, margin-svm, forgetting, tracin, ccs,
             info-batch, herding, k-center, gradient-matching, gradient-matching-per-batch, coreset, coreset-last-layer,
-            k-dpp, k-dpp-influence, k-dpp-loss, k-dpp-greedy, support-vectors, variance, variance-proportional; each
-            score also with -bottom, -proportional, -inverse or -softmax behind.
+            k-dpp, k-dpp-influence, k-dpp-loss, k-dpp-greedy, support-vectors, variance, variance-proportional,
+            variance-gradient; each score also with -bottom, -proportional, -inverse or -softmax behind.
         budgets: Comma-separated: fractions of the training images (0.1,0.3) or counts (100,300).
         condensed: Comma-separated files of condensed images, as of `auglean condense` of the same training images:
             arms that are trained on these alone, at equal steps.
