@@ -6,17 +6,17 @@ from dataclasses import replace
 from math import prod
 
 import torch
-from torch import Tensor
 
-from auglean.moments.forms import Stacked
+from auglean.moments.covariances import Covariance
+from auglean.moments.forms import Rescaled, Stacked
 from auglean.moments.geometric_rules import displacements
 from auglean.moments.laws import Discrete, hats
-from auglean.moments.masks import boxes
+from auglean.moments.masks import Masks, boxes
 from auglean.moments.piles import Fourth, Pile, State, TooDear
 from auglean.moments.planning import Question, rule
-from auglean.moments.resized import ResizedCrops, worthwhile
+from auglean.moments.resized import resized_crops
 from auglean.moments.rules import Kind, worst
-from auglean.moments.sampling import fourth_by_chance
+from auglean.moments.sampling import fourth_by_chance, rescaled
 from auglean.moments.steps import Added, AlongAxis, Branches, ByNodes, Erased, Given, Moved, Sequence, Step
 from auglean.moments.tasks import Found, Task, change
 from auglean.policies import (
@@ -81,7 +81,8 @@ def _at(task: Task, question: Question, share: float) -> Found | None:
     pile = Pile(share, task.limit, patient=task.exact)
     alike = task.policy.linear and not any(isinstance(part, RandomResizedCrop) for part in task.policy.modules())
     shared = steps(task.policy, replace(question, image=None)) if alike else None
-    forms, dropped = [], []
+    forms: list[Covariance] = []
+    dropped = []
     step: Step | None = None
     for i in range(len(task.x)):
         x = task.x[i : i + 1]
@@ -89,12 +90,21 @@ def _at(task: Task, question: Question, share: float) -> Found | None:
         if step is None:
             return None
         empty = State(x[0], x.new_zeros(0, *x.shape[1:]))
-        form, gone = step.last(empty, pile, Fourth(*fourth_by_chance(replace(task, x=x))))
+        own = replace(task, x=x)
+        form: Covariance | None
+        form, gone = step.last(empty, pile, Fourth(*fourth_by_chance(own)))
+        if isinstance(form, Masks) and not form.closed:
+            if task.exact:
+                return None
+            form = rescaled(form, own)
+        if form is None:
+            return None
         forms.append(form)
         dropped.append(gone)
     assert step is not None
     lost = torch.tensor(dropped, dtype=torch.float64, device=task.x.device)
-    kind = worst([step.kind, "truncated"]) if max(dropped) > _ROUNDING else step.kind
+    kinds: list[Kind] = [step.kind, *(form.m4_kind for form in forms if isinstance(form, Rescaled))]
+    kind = worst([*kinds, "truncated"] if max(dropped) > _ROUNDING else kinds)
     return Found(forms[0] if len(forms) == 1 else Stacked(forms), kind, lost, step.nodes, lost)
 
 
@@ -124,8 +134,10 @@ def steps(policy: Policy, question: Question) -> Step | None:
     return _by_nodes(policy, question)
 
 
-def _resized(policy: RandomResizedCrop, image: Tensor) -> Step | None:
-    return Given(ResizedCrops(image, policy), "exact finite") if worthwhile(*image.shape[2:]) else None
+def _resized(policy: RandomResizedCrop, question: Question) -> Step | None:
+    assert question.image is not None
+    form = resized_crops(question.image, policy, exact=question.exact, most=question.most)
+    return None if form is None else Given(form, form.m4_kind)
 
 
 def _moved(policy: Translate | Shift | RandomCrop, height: int, width: int) -> Step | None:
@@ -153,7 +165,7 @@ def _sequence(policy: Compose, question: Question) -> Step | None:
     if bent:  # no covariance goes through what is not affine: all until there is one part
         found.append(steps(parts[0], question) if bent == 1 else _by_nodes(Compose(parts[:bent]), question))
     elif parts and isinstance(parts[0], RandomResizedCrop) and question.image is not None:
-        found.append(_resized(parts[0], question.image))
+        found.append(_resized(parts[0], question))
         bent = 1
     found += [steps(part, replace(question, image=None)) for part in parts[bent:]]
     known = [step for step in found if step is not None]

@@ -13,7 +13,7 @@ from auglean.moments.masks import Masks, boxes, random_boxes
 from auglean.moments.noise import Noisy
 from auglean.moments.noisy_masks import NoisyMasks
 from auglean.moments.ramps import Ramps
-from auglean.moments.resized import ResizedCrops, worthwhile
+from auglean.moments.resized import resized_crops
 from auglean.moments.rules import Kind
 from auglean.moments.shifts import Shifts
 from auglean.moments.tasks import Found, Task
@@ -45,9 +45,9 @@ def closed(task: Task) -> Found | None:
         return None if form is None else Found(form, kind, none, form.width, none)
     if isinstance(policy, Compose) and len(policy.parts) == 2:
         return _mirrored(task, *policy.parts)
-    if isinstance(policy, RandomResizedCrop) and worthwhile(*x.shape[2:]):
-        crops = ResizedCrops(x, policy, limit=task.limit)
-        return Found(crops, "exact finite", none, crops.width, none)
+    if isinstance(policy, RandomResizedCrop):
+        crops = resized_crops(x, policy, exact=task.exact, most=task.most, limit=task.limit, seed=task.seed)
+        return None if crops is None else Found(crops, crops.m4_kind, none, crops.width, none)
     if isinstance(policy, GaussianNoise):
         return Found(Noisy(x.flatten(1), policy, limit=task.limit), "exact finite", none, 1, none)
     if isinstance(policy, ColorJitter) and policy.parts and policy.linear:

@@ -171,7 +171,12 @@ def _by_branches(task: Task, policy: Mixture) -> Found | None:
 def _remarks(task: Task, found: Found) -> list[str]:
     """Say why there is no closed form, and what error is left where it is above `tol`."""
     remarks, worst_error = clamp_remarks(task), float(found.error.max())
-    if found.kind in ("randomised qmc", "monte carlo"):
+    if found.kind == "randomised qmc" and not worst_error:
+        remarks.append(
+            "Mean and variances are exact; the rest of the covariance is that of as many scrambled Sobol points as fit "
+            "in max_memory, brought to these variances."
+        )
+    elif found.kind in ("randomised qmc", "monte carlo"):
         way = "scrambled Sobol points" if found.kind == "randomised qmc" else "draws"
         why = (
             "is not linear in the image"

@@ -48,6 +48,60 @@ class Factored(Covariance):
         return self._m4()
 
 
+class Rescaled(Covariance):
+    """A covariance of known diagonal, of which all else is that of some nodes, brought to mean and diagonal.
+
+    Args:
+        mean: Shape `(B, D)`.
+        variance: Shape `(B, D)`.
+        width: Number of nodes.
+        nodes: Makes their covariance, when something else than mean and variance is first asked for.
+        m4_kind: How well the nodes stand for fourth powers.
+        limit: Bytes of columns.
+    """
+
+    def __init__(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        width: int,
+        nodes: Callable[[], Covariance],
+        *,
+        m4_kind: Kind,
+        limit: int = MEMORY,
+    ) -> None:
+        self.mean, self.variance, self._width, self._make = mean, variance, width, nodes
+        self.m4_kind, self.limit = m4_kind, limit
+
+    @cached_property
+    def _nodes(self) -> Covariance:
+        return self._make()
+
+    @cached_property
+    def _scale(self) -> Tensor:
+        """Ratios of standard deviations. Shape `(B, D, 1)`."""
+        own = self._nodes.variance
+        return torch.where(own > 0, self.variance / own.clamp(min=1e-300), 0.0).sqrt()[..., None]
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """Multiply. `(B, D, m)` to `(B, D, m)`."""
+        return self._scale * self._nodes.matvec(self._scale * v)
+
+    @property
+    def width(self) -> int:
+        """Number of nodes."""
+        return self._width
+
+    def columns(self) -> Tensor:
+        """The factor of the nodes, row by row to scale, if it fits."""
+        return self._scale * self._nodes.columns()
+
+    @cached_property
+    def m4(self) -> Tensor:
+        """`E ‖T − μ‖⁴`, which goes as the squared trace. Shape `(B,)`."""
+        return self._nodes.m4 * (self.variance.sum(1) / self._nodes.variance.sum(1).clamp(min=1e-300)).square()
+
+
 class Mixed(Covariance):
     """The covariance of a mixture: `C = Σ π_i (C_i + (μ_i − μ)(μ_i − μ)ᵀ)`.
 

@@ -44,8 +44,11 @@ class Boxes:
     @property
     def chance(self) -> Tensor:
         """Probability that a pixel is erased. Shape `(H, W)`."""
-        parts = zip(self.weights, self.rows, self.columns, strict=True)
-        return torch.stack([w * y.mean(0)[:, None] * x.mean(0) for w, y, x in parts]).sum(0)
+        means = {id(one): one.mean(0) for one in (*self.rows, *self.columns)}
+        found: dict[int, Tensor] = {}
+        for w, y, x in zip(self.weights, self.rows, self.columns, strict=True):
+            found[id(y)] = found.get(id(y), 0.0) + w * means[id(x)]
+        return torch.stack([means[key] for key in found]).mT @ torch.stack(list(found.values()))
 
     @cached_property
     def pairs(self) -> list[tuple[Tensor, Tensor]]:
@@ -53,11 +56,11 @@ class Boxes:
 
         Sizes that have the same rows are taken together.
         """
-        found: dict[int, tuple[Tensor, Tensor]] = {}
+        both = {id(one): one.mT @ one / len(one) for one in (*self.rows, *self.columns)}
+        found: dict[int, Tensor] = {}
         for w, y, x in zip(self.weights, self.rows, self.columns, strict=True):
-            rows, columns = found.get(id(y), (y.mT @ y / len(y), x.new_zeros(x.shape[1], x.shape[1])))
-            found[id(y)] = rows, columns + w * (x.mT @ x) / len(x)
-        return list(found.values())
+            found[id(y)] = found.get(id(y), 0.0) + w * both[id(x)]
+        return [(both[key], columns) for key, columns in found.items()]
 
     def to(self, like: Tensor) -> Boxes:
         """The same on the device of a tensor; what was one tensor stays one."""
@@ -129,8 +132,7 @@ class Masks(Covariance):
         mean: Of the images before. Shape `(B, C, H, W)`.
         law: Of the box, in the order of size and place.
         fill: Value inside.
-        factor: Columns of the factor of their covariance, as images; none where they are certain.
-            Shape `(B, r, C, H, W)`.
+        before: Their covariance, `None` where they are certain. Products need its columns.
         m4: Gives `E ‖T − μ‖⁴`, `(B,)`, where the images are not certain.
         m4_kind: How.
         limit: Bytes of columns.
@@ -142,7 +144,7 @@ class Masks(Covariance):
         law: Boxes,
         *,
         fill: Fill,
-        factor: Tensor | None = None,
+        before: Covariance | None = None,
         m4: Callable[[], Tensor] | None = None,
         m4_kind: Kind = "exact finite",
         limit: int = MEMORY,
@@ -150,10 +152,22 @@ class Masks(Covariance):
         law = law.to(mean)
         self._shape, self._law, self._m4, self.m4_kind, self.limit = mean.shape, law, m4, m4_kind, limit
         self._p, self._d = law.chance, mean - colour(fill, mean)
-        self._factor = mean.new_zeros(len(mean), 0, *mean.shape[1:]) if factor is None else factor
+        self._before = before
         self.mean = (mean - self._p * self._d).flatten(1)
-        within = self._factor.square().sum(1) * (1 - self._p)
+        within = 0.0 if before is None else before.variance.view_as(mean) * (1 - self._p)
         self.variance = (within + self._d.square() * (self._p * (1 - self._p))).flatten(1)
+
+    @property
+    def closed(self) -> bool:
+        """Whether products can be had: the columns of the covariance before fit."""
+        return self._before is None or self._before.fits
+
+    @cached_property
+    def _factor(self) -> Tensor:
+        """Columns of the covariance before, as images. Shape `(B, r, C, H, W)`."""
+        if self._before is None:
+            return self._d.new_zeros(len(self._d), 0, *self._shape[1:])
+        return self._before.columns().mT.reshape(len(self._d), -1, *self._shape[1:])
 
     def _together(self, q: Tensor) -> Tensor:
         """`(P − p pᵀ) q`. `(…, H, W)` alike."""
@@ -194,7 +208,7 @@ class Masks(Covariance):
     @property
     def width(self) -> int:
         """Number of boxes, for each column of the factor and the mean."""
-        return len(self._law) * (1 + self._factor.shape[1])
+        return len(self._law) * (1 + (self._before.width if self._before else 0))
 
     def columns(self) -> Tensor:
         """A column for each box and column before, if they fit."""

@@ -18,11 +18,16 @@ from torch import Tensor
 
 from auglean.moments.box_laws import sides
 from auglean.moments.covariances import MEMORY, Covariance, check_memory
+from auglean.moments.forms import Rescaled
 from auglean.moments.rules import Kind
+from auglean.moments.sampling import rescaled
+from auglean.moments.tasks import Task
 from auglean.policies import RandomResizedCrop
 
-#: Multiplications that a product by the covariance may take.
+#: Multiplications that a product by the covariance may take, and a few times as many that mean and variance may.
 _MOST = 5e10
+#: Heights for which the matrices of all widths are added up at once.
+_TOGETHER = 16
 
 
 class _Axis:
@@ -43,22 +48,28 @@ class _Axis:
         index, weight = self.taps(length, central)
         return self._x.new_zeros(len(index), self.n, self.n).scatter_add_(2, index, weight)
 
-    def moments(self, length: int, central: bool) -> tuple[Tensor, Tensor]:
-        """Average matrix `(n, n)`, and average products of entries so far apart in a row `(distances, n, n)`."""
-        index, weight = self.taps(length, central)
-        places, n, taps = index.shape
-        mean = self._x.new_zeros(n, n)
-        row = torch.arange(n, device=index.device)[:, None].expand(places, n, taps)
-        mean.index_put_((row, index), weight / places, accumulate=True)
-        apart = self._x.new_zeros(taps, n, n)
+    def moments(self, length: int, central: bool) -> Tensor:
+        """Average matrix, and average products of entries so far apart in a row. `(1 + distances, n, n)`.
+
+        Weights are the same at every place, so that each is spread evenly over as many pixels as there are places.
+        """
+        places = 1 if central else self.n - length + 1
+        start = torch.tensor([(self.n - length) // 2 if central else 0])
+        index, weight = self._policy.taps(start, torch.tensor([length]), self.n)
+        index, weight, taps = index[0].to(self._x.device), weight[0].to(self._x), index.shape[2]
+        ends, row = self._x.new_zeros(1 + taps, self.n, self.n + 1), torch.arange(self.n, device=index.device)
+
+        def spread(what: Tensor, first: Tensor, value: Tensor) -> None:
+            ends.index_put_((what, row, first), value / places, accumulate=True)
+            ends.index_put_((what, row, first + places), -value / places, accumulate=True)
+
         for s in range(taps):
+            spread(torch.zeros_like(row), index[:, s], weight[:, s])
             for t in range(s, taps):
-                distance, product = index[..., t] - index[..., s], weight[..., s] * weight[..., t] / places
+                distance = index[:, t] - index[:, s]
                 twice = (distance == 0) & (s < t)  # both at the edge pixel: a cross term of its square
-                apart.index_put_(
-                    (distance, row[..., 0], index[..., s]), product * (1 + twice.to(product)), accumulate=True
-                )
-        return mean, apart
+                spread(1 + distance, index[:, s], weight[:, s] * weight[:, t] * (1 + twice.to(weight)))
+        return ends.cumsum_(2)[..., :-1]
 
 
 class ResizedCrops(Covariance):
@@ -93,23 +104,25 @@ class ResizedCrops(Covariance):
 
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Mean of the image without its level, and mean of its square, `(B, C, H, W)`."""
-        across: dict[tuple[int, bool], tuple[Tensor, Tensor]] = {}
+        keys = sorted({(width, central) for (_, central), widths in self._law.items() for width in widths})
+        across = torch.stack([self._columns.moments(*key) for key in keys])  # (widths, 1 + distances, W, W)
+        heights, place = list(self._law.items()), {key: i for i, key in enumerate(keys)}
+        weights = across.new_zeros(len(heights), len(keys))
+        for i, ((_, central), widths) in enumerate(heights):
+            for width, weight in widths.items():
+                weights[i, place[width, central]] = weight
+        apart = across.shape[1] - 1
+        every = torch.cat(
+            [torch.cat([_products(self._x, d, e) for e in range(apart)], 3) for d in range(apart)], 2
+        )  # (B, C, distances H, distances W)
         mean, square = torch.zeros_like(self._x), torch.zeros_like(self._x)
-        products: dict[tuple[int, int], Tensor] = {}
-        for (down, central), widths in self._law.items():
-            rows, row_pairs = self._rows.moments(down, central)
-            for width in widths:
-                if (width, central) not in across:
-                    across[width, central] = self._columns.moments(width, central)
-            parts = [(weight, *across[width, central]) for width, weight in widths.items()]
-            columns = torch.stack([weight * own for weight, own, _ in parts]).sum(0)
-            column_pairs = torch.stack([weight * pairs for weight, _, pairs in parts]).sum(0)
-            mean += rows @ self._x @ columns.mT
-            for d, left in enumerate(row_pairs):
-                for e, right in enumerate(column_pairs):
-                    if (d, e) not in products:
-                        products[d, e] = _products(self._x, d, e)
-                    square += left @ products[d, e] @ right.mT
+        for i, ((down, central), _) in enumerate(heights):
+            if i % _TOGETHER == 0:
+                together = torch.tensordot(weights[i : i + _TOGETHER], across, 1)
+            columns, rows = together[i % _TOGETHER], self._rows.moments(down, central)
+            mean += rows[0] @ (self._x @ columns[0].mT)
+            left, right = rows[1:].transpose(0, 1).flatten(1), columns[1:].transpose(0, 1).flatten(1)
+            square += left @ (every @ right.mT)
         return mean, square
 
     @cached_property
@@ -193,6 +206,35 @@ def _products(x: Tensor, down: int, across: int) -> Tensor:
     return 2 * (x * shifted + padded[:, :, :h, across:] * padded[:, :, down:, :w])
 
 
-def worthwhile(height: int, width: int) -> bool:
-    """Whether products by the covariance are quick enough."""
-    return (height * (height + 1) / 2) * (width * (width + 1) / 2) * 2 * width**2 <= _MOST
+def resized_crops(
+    x: Tensor,
+    policy: RandomResizedCrop,
+    *,
+    exact: bool = False,
+    limit: int = MEMORY,
+    most: int = 4096,
+    seed: int = 0,
+) -> ResizedCrops | Rescaled | None:
+    """Take the moments of images of which a random box is shown enlarged.
+
+    Where images are so large that products through all boxes would take long, mean and variance are exact still, and
+    the rest of the covariance is that of scrambled Sobol points.
+
+    Args:
+        x: Images. Shape `(B, C, H, W)`, float64.
+        policy: Whose box.
+        exact: Whether nothing else will do.
+        limit: Bytes of columns.
+        most: Points, at most.
+        seed: Of the points.
+
+    Returns:
+        `None` where mean and variance would take long too, or are not enough.
+    """
+    height, width = x.shape[2:]
+    if (height * (height + 1) / 2) * (width * (width + 1) / 2) * 2 * width**2 <= _MOST:
+        return ResizedCrops(x, policy, limit=limit)
+    if exact or height**2 * width * (height + width) > _MOST:
+        return None
+    task = Task(policy, x, tol=1e-3, most=most, limit=limit, seed=seed, exact=False)
+    return rescaled(ResizedCrops(x, policy, limit=limit), task)

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from auglean.errors import InputError
+from auglean.moments.covariances import Covariance
+from auglean.moments.forms import Rescaled
 from auglean.moments.rules import Kind, Rule
 from auglean.moments.tasks import Found, Task, part_of, size
-from auglean.policies import Policy
+from auglean.policies import Policy, RandomErasing, RandomResizedCrop
+from auglean.policies.boxes import TRIES
 from auglean.randomness import Keys, derive, generator
 
 _REPLICATES = 8
@@ -84,6 +87,22 @@ def fourth_by_chance(task: Task) -> tuple[Callable[[], Tensor], Kind]:
     return lambda: task.by(drawn_rule(task.law, task.most, generator(task.seed, "m4"))).m4, "monte carlo"
 
 
+def rescaled(form: Covariance, task: Task) -> Rescaled | None:
+    """Keep mean and variance of a covariance, and take all else from scrambled Sobol points.
+
+    A power of two of them, as many as fit in `task.limit`; `None` where there are none.
+    """
+    fitting = min(task.most, task.limit // (8 * task.x.numel()))
+    if fitting < 2 or _foreign(task.law) or not dimension(task.law):
+        return None
+    n = 2 ** (fitting.bit_length() - 1)
+
+    def nodes() -> Covariance:
+        return task.by(sobol_rule(task.law, n, derive(task.seed, "rescaled")))
+
+    return Rescaled(form.mean, form.variance, n, nodes, m4_kind="randomised qmc", limit=task.limit)
+
+
 def _by_sobol(task: Task) -> Found:
     if _foreign(task.law) or not dimension(task.law):
         raise InputError(f"{task.policy!r} has no parameters for Sobol points; use method='monte carlo'.")
@@ -127,7 +146,9 @@ def _by_draws(task: Task) -> Found:
 
 
 def _smooth(policy: Policy) -> bool:
-    return not _foreign(policy) and 0 < dimension(policy) <= _DIMENSIONS
+    # of the numbers for boxes that are drawn anew, the first two nearly always count alone
+    spare = 2 * (TRIES - 1) * sum(isinstance(part, RandomErasing | RandomResizedCrop) for part in policy.modules())
+    return not _foreign(policy) and 0 < dimension(policy) - spare <= _DIMENSIONS
 
 
 def _foreign(policy: Policy) -> bool:

@@ -26,10 +26,10 @@ from auglean.moments.laws import Hats
 from auglean.moments.lowrank import FEW, combine
 from auglean.moments.masks import Boxes, Masks
 from auglean.moments.noise import Noisy, noise_moments
-from auglean.moments.piles import UNASKED, Fourth, Pile, State
+from auglean.moments.piles import UNASKED, Fourth, Pile, State, TooDear
 from auglean.moments.rules import Kind, Rule, worst
 from auglean.moments.shifts import extend
-from auglean.moments.transformed import Transformed
+from auglean.moments.transformed import Transformed, copies
 from auglean.policies import GaussianNoise, Policy
 from auglean.policies.warping import Fill
 
@@ -48,6 +48,10 @@ class Step(Protocol):
     def nodes(self) -> int:
         """Nodes or shifts."""
 
+    @property
+    def bare(self) -> bool:
+        """Whether it needs no columns, and goes over a covariance in any form, if no part behind it needs some."""
+
     def growth(self, *, last: bool) -> int:
         """How many columns it makes of each; fewer where it comes last, in a form of its own."""
 
@@ -57,12 +61,22 @@ class Step(Protocol):
     def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
         """Go on by this part, behind which nothing comes: the covariance, and all that was dropped."""
 
+    def over(self, form: Covariance, shape: torch.Size, pile: Pile, fourth: Fourth) -> Covariance:
+        """Go over a covariance in any form, where the part is bare."""
+
 
 class _Step:
     """What steps share: they make a column of each node, and the last one has a factor."""
 
     @property
+    def bare(self) -> bool:
+        return False
+
+    @property
     def nodes(self) -> int:
+        raise NotImplementedError
+
+    def over(self, form: Covariance, shape: torch.Size, pile: Pile, fourth: Fourth) -> Covariance:
         raise NotImplementedError
 
     def growth(self, *, last: bool) -> int:
@@ -75,9 +89,13 @@ class _Step:
     def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
         """Go on by this part, behind which nothing comes."""
         found = self(state, pile)
-        factor = found.columns.flatten(1).mT[None]
-        form = Factored(found.mean.reshape(1, -1), factor, m4=fourth.of, m4_kind=fourth.kind, limit=pile.limit)
-        return form, found.dropped
+        return _factored(found, pile, fourth), found.dropped
+
+
+def _factored(state: State, pile: Pile, fourth: Fourth = UNASKED) -> Factored:
+    """The covariance of which the columns are known."""
+    factor = state.columns.flatten(1).mT[None]
+    return Factored(state.mean.reshape(1, -1), factor, m4=fourth.of, m4_kind=fourth.kind, limit=pile.limit)
 
 
 @dataclass(frozen=True)
@@ -96,6 +114,15 @@ class ByNodes(_Step):
     def nodes(self) -> int:
         """Nodes of the rule."""
         return len(self.rule)
+
+    @property
+    def bare(self) -> bool:
+        """Where pixels are copied."""
+        return copies(self.policy)
+
+    def growth(self, *, last: bool) -> int:
+        """How many columns it makes of each."""
+        return 1 if last and self.bare else self.nodes
 
     def __call__(self, state: State, pile: Pile) -> State:
         """Apply every node to the mean and to every column, and combine what neighbouring nodes make of these."""
@@ -129,9 +156,11 @@ class ByNodes(_Step):
         return entries
 
     def _form(self, state: State, pile: Pile, fourth: Fourth) -> Transformed:
-        return Transformed(
-            self.policy, self.rule, state.mean, state.columns, m4=fourth.of, m4_kind=fourth.kind, limit=pile.limit
-        )
+        return self.over(_factored(state, pile), state.mean.shape, pile, fourth)
+
+    def over(self, form: Covariance, shape: torch.Size, pile: Pile, fourth: Fourth) -> Transformed:
+        """Go over a covariance in any form."""
+        return Transformed(self.policy, self.rule, form, shape, m4=fourth.of, m4_kind=fourth.kind, limit=pile.limit)
 
 
 @dataclass(frozen=True)
@@ -215,12 +244,16 @@ class Erased(_Step):
         return self._form(state, pile, fourth), state.dropped
 
     def _form(self, state: State, pile: Pile, fourth: Fourth) -> Masks:
-        certain = not len(state.columns)
+        return self.over(_factored(state, pile), state.mean.shape, pile, fourth)
+
+    def over(self, form: Covariance, shape: torch.Size, pile: Pile, fourth: Fourth) -> Masks:
+        """Go over a covariance in any form; products need its columns."""
+        certain = not form.width
         return Masks(
-            state.mean[None],
+            form.mean.view(1, *shape),
             self.law,
             fill=self.fill,
-            factor=state.columns[None],
+            before=form,
             m4=None if certain else fourth.of,
             m4_kind="exact finite" if certain else fourth.kind,
             limit=pile.limit,
@@ -240,8 +273,14 @@ class Given(_Step):
         return self.form.width
 
     def __call__(self, state: State, pile: Pile) -> State:
-        """Find a factor by products alone."""
+        """Find a factor by products alone, which takes patience."""
+        if not pile.patient:
+            raise TooDear
         return pile.thinned(self.form, state)
+
+    def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
+        """Keep the form."""
+        return self.form, state.dropped
 
 
 @dataclass(frozen=True)
@@ -251,6 +290,7 @@ class Added(_Step):
     policy: GaussianNoise
     kind: Kind = "exact finite"
     nodes: int = 1
+    bare: bool = True
 
     def __call__(self, state: State, pile: Pile) -> State:
         """Give the noise of every value a column of its own."""
@@ -260,12 +300,13 @@ class Added(_Step):
 
     def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
         """Keep the noise as a diagonal."""
-        flat, factor = state.mean.reshape(1, -1), state.columns.flatten(1).mT[None]
-        if not len(state.columns):
-            return Noisy(flat, self.policy, limit=pile.limit), state.dropped
-        before = Factored(flat, factor, m4=UNASKED.of, m4_kind=UNASKED.kind, limit=pile.limit)
-        form = Noisy(flat, self.policy, before=before, m4=fourth.of, m4_kind=fourth.kind, limit=pile.limit)
-        return form, state.dropped
+        return self.over(_factored(state, pile), state.mean.shape, pile, fourth), state.dropped
+
+    def over(self, form: Covariance, shape: torch.Size, pile: Pile, fourth: Fourth) -> Noisy:
+        """Put the noise on the diagonal of a covariance in any form."""
+        if not form.width:
+            return Noisy(form.mean, self.policy, limit=pile.limit)
+        return Noisy(form.mean, self.policy, before=form, m4=fourth.of, m4_kind=fourth.kind, limit=pile.limit)
 
 
 @dataclass(frozen=True)
@@ -290,7 +331,8 @@ class Sequence(_Step):
 
     def _behind(self, i: int, *, last: bool) -> int:
         end = len(self.steps) - 1
-        return prod(self.steps[j].growth(last=last and j == end) for j in range(i + 1, end + 1))
+        final = self._bare() - 1 if last else end + 1
+        return prod(self.steps[j].growth(last=j >= final) for j in range(i + 1, end + 1))
 
     def __call__(self, state: State, pile: Pile) -> State:
         """Go through the parts."""
@@ -304,10 +346,23 @@ class Sequence(_Step):
         return replace(pile, share=pile.share / len(self.steps), growth=growth)
 
     def last(self, state: State, pile: Pile, fourth: Fourth) -> tuple[Covariance, float]:
-        """Go through the parts; the last one may have a form of its own."""
-        for i, step in enumerate(self.steps[:-1]):
+        """Go through the parts; the last ones may have forms of their own."""
+        bare = self._bare()
+        for i, step in enumerate(self.steps[: bare - 1]):
             state = step(state, self._portion(pile, i, last=True))
-        return self.steps[-1].last(state, self._portion(pile, len(self.steps) - 1, last=True), fourth)
+        form, dropped = self.steps[bare - 1].last(state, self._portion(pile, bare - 1, last=True), fourth)
+        for step in self.steps[bare:]:
+            form = step.over(form, state.mean.shape, pile, fourth)
+        return form, dropped
+
+    def _bare(self) -> int:
+        """The first of the parts at the end that need no columns, as those behind a first part of a form of its own."""
+        end = len(self.steps)
+        erased = isinstance(self.steps[-1], Erased)
+        i = end - erased
+        while i > 1 and self.steps[i - 1].bare:
+            i -= 1
+        return end if erased and not (i == 1 and isinstance(self.steps[0], Given)) else i
 
 
 @dataclass(frozen=True)

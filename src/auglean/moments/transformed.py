@@ -1,7 +1,8 @@
 """The covariance behind a last part by nodes: `C = E[M F Fᵀ Mᵀ] + Cov(M μ + c)`, without a column of it.
 
 A rule of K nodes makes K (r + 1) columns of r. Products need none: Mᵀ v is what backward differentiation through the
-operator gives, and all that is kept is F.
+operator gives, and all that is kept is the covariance before, in whatever form. The diagonal needs its columns, unless
+every pixel is a copy of one pixel, as a flip has it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from auglean.moments.covariances import MEMORY, Covariance, Nodes, check_memory
 from auglean.moments.forms import frobenius2_by_products
 from auglean.moments.planning import channelwise
 from auglean.moments.rules import Kind, Rule, apply_each
-from auglean.policies import Policy
+from auglean.policies import Compose, Flip, Identity, Mixture, Policy
 
 
 class Transformed(Covariance):
@@ -25,8 +26,8 @@ class Transformed(Covariance):
     Args:
         policy: The part.
         rule: Its rule, which does not depend on the image.
-        mean: Of the image before. Shape `(C, H, W)`.
-        columns: Factor of its covariance, as images. Shape `(r, C, H, W)`.
+        before: Moments of the image before.
+        shape: `(C, H, W)`.
         m4: Gives `E ‖T − μ‖⁴`, `(1,)`, when it is asked for.
         m4_kind: How.
         limit: Bytes of columns.
@@ -36,15 +37,16 @@ class Transformed(Covariance):
         self,
         policy: Policy,
         rule: Rule,
-        mean: Tensor,
-        columns: Tensor,
+        before: Covariance,
+        shape: torch.Size,
         *,
         m4: Callable[[], Tensor],
         m4_kind: Kind,
         limit: int = MEMORY,
     ) -> None:
-        self._policy, self._rule, self._before, self._m4 = policy, rule, columns, m4
-        self.m4_kind, self.limit = m4_kind, limit
+        self._policy, self._rule, self._before, self._m4 = policy, rule, before, m4
+        self._shape, self.m4_kind, self.limit = shape, m4_kind, limit
+        mean = before.mean.view(shape)
         self._alike, self._weights = channelwise(policy), rule.weights.to(mean)
         self._offset = self._shared(torch.zeros_like(mean)[None], 0, len(rule))  # (K, 1, C, H, W)
         self._means = Nodes(
@@ -59,8 +61,11 @@ class Transformed(Covariance):
 
     @cached_property
     def variance(self) -> Tensor:  # type: ignore[override]
-        """Diagonal, for which every column is made once. Shape `(1, D)`."""
+        """Diagonal, for which every column is made once if need be. Shape `(1, D)`."""
         found = self._means.variance.clone()
+        if copies(self._policy):
+            own = self.all_nodes(self._before.variance.view(1, *self._shape), roots=False)
+            return found + own.sum(0).flatten(1)
         for weights, moved in self.parts():
             found += torch.einsum("k,krd->d", weights[:, 0], moved.flatten(2).square_())
         return found
@@ -73,14 +78,15 @@ class Transformed(Covariance):
 
     def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
         """`M_j F`, a few nodes at a time: weights `(k, 1)`, images `(k, r, C, H, W)`."""
-        for nodes in self._steps(len(self._before)):
-            moved = self._shared(self._before, nodes.start, nodes.stop) - self._offset[nodes]
+        columns = self._before.columns()[0].mT.reshape(-1, *self._shape)
+        for nodes in self._steps(len(columns)):
+            moved = self._shared(columns, nodes.start, nodes.stop) - self._offset[nodes]
             yield self._weights[nodes], moved
 
-    def all_nodes(self, columns: Tensor) -> Tensor:
-        """What every node makes of some columns, by the roots of the weights. `(r, C, H, W)` to `(K, r, C, H, W)`."""
+    def all_nodes(self, columns: Tensor, *, roots: bool = True) -> Tensor:
+        """What every node makes of columns, by the (roots of the) weights. `(r, C, H, W)` to `(K, r, C, H, W)`."""
         moved = self._shared(columns, 0, len(self._rule)) - self._offset
-        return moved.mul_(self._weights.sqrt()[..., None, None, None])
+        return moved.mul_((self._weights.sqrt() if roots else self._weights)[..., None, None, None])
 
     def between(self) -> Nodes:
         """The covariance of `M μ + c`."""
@@ -95,12 +101,12 @@ class Transformed(Covariance):
 
     def matvec(self, v: Tensor) -> Tensor:
         """Multiply. `(1, D, m)` alike."""
-        factor, m = self._before.flatten(1), v.shape[2]
-        images = v[0].mT.reshape(m, *self._before.shape[1:])  # (m, C, H, W)
+        m = v.shape[2]
+        images = v[0].mT.reshape(m, *self._shape)  # (m, C, H, W)
         total = torch.zeros_like(images)
-        for nodes in self._steps(m if len(factor) else 0):
+        for nodes in self._steps(m if self._before.width else 0):
             back = self._adjoint(images, nodes).flatten(2)  # (k, m, D)
-            mixed = ((back @ factor.mT) @ factor).view(-1, *images.shape)
+            mixed = self._before.matvec(back.flatten(0, 1).mT[None])[0].mT.reshape(-1, *images.shape)
             moved = apply_each(self._policy, self._rule, mixed, nodes.start, nodes.stop, channelwise=self._alike)
             total += ((moved - self._offset[nodes]) * self._weights[nodes][..., None, None, None]).sum(0)
         return self._means.matvec(v) + total.flatten(1).mT[None]
@@ -115,7 +121,7 @@ class Transformed(Covariance):
     @property
     def width(self) -> int:
         """Number of columns."""
-        return len(self._rule) * (1 + len(self._before))
+        return len(self._rule) * (1 + self._before.width)
 
     def columns(self) -> Tensor:
         """All columns, if they fit."""
@@ -127,7 +133,7 @@ class Transformed(Covariance):
     def frobenius2(self) -> Tensor:
         """`‖C‖²` in the Frobenius norm; through the covariance itself, if there is room for it. Shape `(1,)`."""
         d = self.mean.shape[1]
-        if 24 * d**2 > self.limit or not self._means.fits:
+        if 24 * d**2 > self.limit or not (self._means.fits and self._before.fits):
             return frobenius2_by_products(self)
         means = self._means.columns()[0]
         whole = means @ means.mT
@@ -140,3 +146,10 @@ class Transformed(Covariance):
     def m4(self) -> Tensor:
         """`E ‖T − μ‖⁴`. Shape `(1,)`."""
         return self._m4()
+
+
+def copies(policy: Policy) -> bool:
+    """Whether every pixel of the result is a copy of one pixel."""
+    if isinstance(policy, Compose | Mixture):
+        return all(copies(part) for part in policy.parts)
+    return isinstance(policy, Flip | Identity)
