@@ -6,8 +6,16 @@ from draws import agree, drawn
 from moment_case import MomentCase, brute, images
 
 import auglean as al
+from auglean import InputError
+from auglean.moments import resized
 from auglean.moments.box_laws import sides
-from auglean.policies import ClampedErasing, RandomErasing, RandomResizedCrop
+from auglean.moments.masks import boxes
+from auglean.policies import ClampedErasing, Cutout, Flip, RandomErasing, RandomResizedCrop, parse
+
+
+def close(found, expected, atol):
+    torch.testing.assert_close(found, expected, rtol=0, atol=atol)
+
 
 LAWS = [
     RandomErasing(),
@@ -146,6 +154,82 @@ def test_what_is_erased_before_and_after_normalizing(v2):
     assert [agree(one, other) for one in draws for other in found] == [True, False, False, True]
 
 
-def test_large_images_are_drawn():
-    found = RandomResizedCrop().moments(images(1, 100, 100), most=16)
-    assert found.kind == "monte carlo"
+def test_larger_images_go_by_points(monkeypatch):
+    monkeypatch.setattr(resized, "_MOST", 0)
+    found = RandomResizedCrop().moments(images(1, 100, 100), most=256)
+    assert found.kind == "randomised qmc"
+    assert found.error > 0
+    assert "were estimated with 256 scrambled Sobol points" in found.note
+
+
+class TestLargeResizedCrop(TestResizedCrop):
+    """Mean and variances as where products are quick; the rest by points."""
+
+    kind = "randomised qmc"
+
+    @pytest.fixture(autouse=True)
+    def _large(self, monkeypatch):
+        monkeypatch.setattr(resized, "_PRODUCT", 0)
+
+    def test_it_says_how_it_was_got(self):
+        found = self.make().moments(images(*self.size))
+        assert (found.kind, found.m4_kind, found.error) == (self.kind, self.kind, 0)
+        assert found.nodes == 4096
+        assert found.note.startswith("Mean and variances are exact")
+
+    def test_against_brute_force(self):
+        x = images(*self.size)
+        mean, covariance, tolerance = self.truth(x)
+        found = self.make().moments(x)
+        close(found.mean.flatten(), mean, tolerance)
+        close(found.variance.flatten(), covariance.diagonal(), tolerance)
+        off = (found.dense() - covariance).square().sum()
+        assert off < 1.5 * (found.m4 - covariance.square().sum()) / 4096  # the mean of as many draws
+
+    def test_streaming_changes_nothing(self):
+        """Fewer points fit, and the mean needs none."""
+        x = images(*self.size)
+        few = self.make().moments(x, max_memory=8 * 40 * x.numel())
+        assert few.nodes == 32
+        close(few.variance, self.make().moments(x).variance, 1e-12)
+
+    def test_it_is_not_exact(self):
+        with pytest.raises(InputError, match="has no exact rule"):
+            self.make().moments(images(*self.size), method="exact")
+
+
+def test_a_flip_and_a_box_behind_a_resized_crop():
+    x = images(2, 5, 6, seed=2)
+    crop = RandomResizedCrop((0.3, 1.0))
+    flipped = (crop | Flip(0.3)).moments(x)
+    one = crop.moments(x)
+    step = (one.mean - one.mean.flip(2)).flatten()
+    turned = torch.eye(60, dtype=torch.float64).view(60, 2, 5, 6).flip(3).flatten(1)
+    truth = one.dense()
+    truth = 0.7 * truth + 0.3 * turned @ truth @ turned + 0.21 * torch.outer(step, step)
+    assert flipped.kind == "exact finite"
+    close(flipped.dense(), truth, 1e-12)
+    close(flipped.variance.flatten(), truth.diagonal(), 1e-12)
+    erased = (crop | Flip(0.3) | Cutout(2)).moments(x)
+    box = torch.stack([(box[0] == 0).double().flatten() for _, box in boxes(Cutout(2), 5, 6).all()])
+    kept = (box.T @ box / len(box)).repeat(2, 2)
+    mean = flipped.mean.flatten()
+    second = (truth + torch.outer(mean, mean)) * kept
+    close(erased.mean.flatten(), mean * kept.diagonal(), 1e-12)
+    close(erased.dense(), second - torch.outer(erased.mean.flatten(), erased.mean.flatten()), 1e-12)
+
+
+def test_a_box_behind_more_columns_than_fit():
+    x, policy = images(2, 8, 8, seed=2), RandomResizedCrop((0.3, 1.0)) | Flip(0.3) | Cutout(2)
+    exact, found = policy.moments(x), policy.moments(x, max_memory=300_000)
+    assert (exact.kind, found.kind) == ("exact finite", "randomised qmc")
+    close(found.mean, exact.mean, 1e-12)
+    close(found.variance, exact.variance, 1e-12)
+    off = (found.dense() - exact.dense()).square().sum()
+    assert off < 1.5 * (exact.m4 - exact.frobenius2) / 256  # the mean of as many draws
+
+
+def test_a_rotation_behind_a_resized_crop_goes_by_points():
+    found = (RandomResizedCrop((0.3, 1.0)) | parse("rotate15")).moments(images(1, 6, 6))
+    assert found.kind == "randomised qmc"
+    assert found.error > 0

@@ -42,9 +42,14 @@ class Boxes:
     columns: Sequence[Tensor]
 
     @property
+    def _each(self) -> dict[int, Tensor]:
+        """Sizes along an axis, which many boxes share."""
+        return {id(one): one for one in (*self.rows, *self.columns)}
+
+    @property
     def chance(self) -> Tensor:
         """Probability that a pixel is erased. Shape `(H, W)`."""
-        means = {id(one): one.mean(0) for one in (*self.rows, *self.columns)}
+        means = {key: one.mean(0) for key, one in self._each.items()}
         found: dict[int, Tensor] = {}
         for w, y, x in zip(self.weights, self.rows, self.columns, strict=True):
             found[id(y)] = found.get(id(y), 0.0) + w * means[id(x)]
@@ -56,7 +61,7 @@ class Boxes:
 
         Sizes that have the same rows are taken together.
         """
-        both = {id(one): one.mT @ one / len(one) for one in (*self.rows, *self.columns)}
+        both = {key: one.mT @ one / len(one) for key, one in self._each.items()}
         found: dict[int, Tensor] = {}
         for w, y, x in zip(self.weights, self.rows, self.columns, strict=True):
             found[id(y)] = found.get(id(y), 0.0) + w * both[id(x)]
@@ -64,7 +69,7 @@ class Boxes:
 
     def to(self, like: Tensor) -> Boxes:
         """The same on the device of a tensor; what was one tensor stays one."""
-        moved = {id(one): one.to(like) for one in (*self.rows, *self.columns)}
+        moved = {key: one.to(like) for key, one in self._each.items()}
         return Boxes(self.weights, [moved[id(y)] for y in self.rows], [moved[id(x)] for x in self.columns])
 
     def all(self) -> Iterator[tuple[float, Tensor]]:

@@ -24,8 +24,10 @@ from auglean.moments.sampling import rescaled
 from auglean.moments.tasks import Task
 from auglean.policies import RandomResizedCrop
 
-#: Multiplications that a product by the covariance may take, and a few times as many that mean and variance may.
-_MOST = 5e10
+#: Multiplications that a product by the covariance may take.
+_PRODUCT = 5e10
+#: Multiplications, up to a factor of ten, that mean and variance may take.
+_MOST = 1e10
 #: Heights for which the matrices of all widths are added up at once.
 _TOGETHER = 16
 
@@ -232,7 +234,7 @@ def resized_crops(
         `None` where mean and variance would take long too, or are not enough.
     """
     height, width = x.shape[2:]
-    if (height * (height + 1) / 2) * (width * (width + 1) / 2) * 2 * width**2 <= _MOST:
+    if (height * (height + 1) / 2) * (width * (width + 1) / 2) * 2 * width**2 <= _PRODUCT:
         return ResizedCrops(x, policy, limit=limit)
     if exact or height**2 * width * (height + width) > _MOST:
         return None
