@@ -12,9 +12,11 @@ from torch import Tensor
 from auglean.moments.knots import Place, rotation_knots, scale_knots, shear_knots
 from auglean.moments.laws import Discrete, Uniform, integers_between, rounded_uniform
 from auglean.moments.planning import Question, even, finite, rule
-from auglean.moments.rules import Kind, Rule, integer_knots, panel_rule, product
+from auglean.moments.rules import Kind, Rule, integer_knots, panel_rule, product, split_panels
 from auglean.policies import Affine, Cutout, Flip, RandomCrop, Rotate, Scale, Shear, Shift, Translate
 from auglean.policies.warping import Warp
+
+_PANELS = 8  # between the ends of a law, at least
 
 #: Law of one displacement.
 Spread = Uniform | Discrete
@@ -101,10 +103,13 @@ def _panels(
     if not nearest and not question.linear:
         return None
     n = 1 if nearest else n + 2 * (policy.padding == "masked")
-    found = knots()
-    if n * (len(found) - 1) > (question.most if nearest else _enough(question)):
+    found, most = knots(), question.most if nearest else _enough(question)
+    count = n * (len(found) - 1)
+    if count > most:
         return None
-    return panel_rule(found, n, density)
+    # small images have wide panels, on which densities and tangents are no polynomials of few nodes
+    parts = 1 if nearest else -(-_PANELS // (len(found) - 1))
+    return panel_rule(split_panels(found, parts if count * parts <= most else 1), n, density)
 
 
 @rule.register

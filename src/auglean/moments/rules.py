@@ -96,10 +96,19 @@ def integer_knots(low: float, high: float, split: int = 1) -> Tensor:
     """
     inner = torch.arange(math.floor(low) + 1, math.ceil(high), dtype=torch.float64)
     ends = torch.cat([torch.tensor([low], dtype=torch.float64), inner, torch.tensor([high], dtype=torch.float64)])
-    if split == 1:
-        return ends
-    part = torch.arange(split, dtype=torch.float64) / split
-    return torch.cat([(ends[:-1, None] + (ends[1:] - ends[:-1])[:, None] * part).flatten(), ends[-1:]])
+    return split_panels(ends, split)
+
+
+def split_panels(knots: Tensor, parts: int) -> Tensor:
+    """Split each panel evenly.
+
+    >>> split_panels(torch.tensor([0.0, 1.0, 3.0]), 2).tolist()
+    [0.0, 0.5, 1.0, 2.0, 3.0]
+    """
+    if parts == 1:
+        return knots
+    part = torch.arange(parts, dtype=torch.float64) / parts
+    return torch.cat([(knots[:-1, None] + (knots[1:] - knots[:-1])[:, None] * part).flatten(), knots[-1:]])
 
 
 def product(rules: Sequence[Rule]) -> Rule:
