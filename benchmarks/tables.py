@@ -276,6 +276,24 @@ def moments_targets() -> str:
     return "\n".join(lines)
 
 
+def chains() -> str:
+    result = json.loads((RESULTS / "chains.json").read_text())
+    machine = result["machine"]
+    told = (
+        f"{machine['processor']}, one thread, torch {machine['torch']}; processor time, medians of {result['rounds']} "
+    )
+    told += f"rounds, of one at 224×224. Repeat: `{result['command']}`."
+    heads = "composition | image | how | s | s, a product | error | left out"
+    lines = [told, "", f"| {heads} |", "|---|---|---" + "|---:" * 4 + "|"]
+    for row in result["rows"]:
+        parts = row["policy"].replace(" | ", "`, `")  # a bar would end the cell
+        cells = [f"`{parts}`", row["image"], row["kind"], f"{row['seconds']:.2f}"]
+        cells += [f"{row['product_seconds']:.2f}", f"{row['error']:.1e}" if row["error"] else "0"]
+        cells += [f"{row['dropped']:.1e}" if row["dropped"] else "0"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def moments_advantage() -> str:
     rows, told = _moments("advantage")
     heads = "policy | image | of | how | nodes | off by | ms | draws | off by | s | times longer"
@@ -327,6 +345,7 @@ def moments_convergence() -> str:
 
 def section(name: str) -> str:
     others = {
+        "chains": chains,
         "condensation": condensation,
         "condensation-canvases": condensation_canvases,
         "condensation-uses": condensation_uses,
