@@ -145,12 +145,13 @@ def test_the_law_of_total_covariance_is_enumeration(first, second, size, compres
             patch.setattr(piles, "_FREE", 0)
         form = by_chain(task).form
     assert not isinstance(form, Nodes)
-    close(form.mean[0], mean.flatten())
-    close(form.matvec(torch.eye(x.numel(), dtype=torch.float64)[None])[0], covariance)
-    close(form.variance[0], covariance.diagonal())
-    close(form.frobenius2[0], covariance.square().sum())
+    near = 1e-9  # a zoom alone may have its panels split more finely than one of several parts
+    close(form.mean[0], mean.flatten(), near)
+    close(form.matvec(torch.eye(x.numel(), dtype=torch.float64)[None])[0], covariance, near)
+    close(form.variance[0], covariance.diagonal(), near)
+    close(form.frobenius2[0], covariance.square().sum(), near)
     factor = form.columns()[0]
-    close(factor @ factor.T, covariance)
+    close(factor @ factor.T, covariance, near)
 
 
 def test_clamping_may_come_first():
