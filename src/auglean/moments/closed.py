@@ -102,7 +102,7 @@ def _line(policy: Policy) -> Line | None:
 def _shifted(task: Task, policy: Translate | Shift | RandomCrop) -> tuple[Shifts | None, Kind]:
     """Take the mass form, if a move is a mixture of whole shifts."""
     across, down = displacements(policy, *task.x.shape[2:])
-    whole = isinstance(across, Discrete) and isinstance(down, Discrete)
+    whole = all(isinstance(law, Discrete) or law.low == law.high == 0 for law in (across, down))
     kind: Kind = "exact finite" if whole else "exact panels"
     padding = policy.outside if isinstance(policy, RandomCrop) else policy.padding
     if padding == "masked" and not whole:
