@@ -132,27 +132,30 @@ class Nodes(Covariance):
         """Find mean and variance of some images, and the sketch if there is to be one."""
         before: Tensor | float = 0.0
         held: list[Tensor] = []
+        centre, variance = self.mean[group], self.variance[group]  # in place from here on
+        sketch = None if self.sketch is None else self.sketch[group]
         for nodes, weights in self._steps(group):
             found = self._run(nodes.start, nodes.stop, group)
             share = weights.sum(0)[:, None].clamp(min=1e-300)  # (b or 1, 1)
-            mean = weighted(weights, found) / share
-            off, step, after = found - mean, mean - self.mean[group], before + share
-            if self.sketch is not None:
+            mean = weighted(weights, found).div_(share)
+            off, step, after = found - mean, mean - centre, before + share
+            if sketch is not None:
                 some = off[..., pixels]  # (k, b, n)
-                along = weights[..., None] * (some.flatten(0, 1) @ directions).unflatten(0, some.shape[:2])
-                self.sketch[group] += some.permute(1, 2, 0) @ along.transpose(0, 1)
-            self.variance[group] += weighted(weights, off.square_())
-            self.mean[group] += step * (share / after)
+                along = weights[..., None] * (some.flatten(0, 1) @ directions).view(*some.shape[:2], -1)
+                sketch.baddbmm_(some.permute(1, 2, 0), along.transpose(0, 1))
+            variance.add_(weighted(weights, off.square_()))
+            centre.add_(step * (share / after))
             if nodes.start:  # what came before has another mean
                 between = before * share / after
-                self.variance[group] += step.square() * between
-                if self.sketch is not None:
+                variance.add_(step.square() * between)
+                if sketch is not None:
                     apart = step[:, pixels, None]  # (b, n, 1)
-                    self.sketch[group] += (between[..., None] * apart) * (apart.mT @ directions)
+                    sketch.add_((between[..., None] * apart) * (apart.mT @ directions))
             before = after
             if self._held is not None:
                 held.append(found)
-        self.variance[group] *= self._scale
+        if self._scale != 1.0:
+            variance.mul_(self._scale)
         if self._held is not None:
             self._held.append(torch.cat(held) if len(held) > 1 else held[0])
 
