@@ -48,11 +48,15 @@ def take_turns(
     }
 
 
+def command() -> str:
+    """Give the command that runs."""
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
 def write(path: Path, device: torch.device | str, **content: Any) -> None:
     """Write a result file with the command and the machine."""
-    script = f"benchmarks/{Path(sys.argv[0]).name}"
     report = {
-        "command": shlex.join(["python", script, *sys.argv[1:]]),
+        "command": command(),
         "machine": environment(device),
         **content,
     }

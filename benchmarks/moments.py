@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, seconds, take_turns, write
+from common import RESULTS, command, seconds, take_turns, write
 from torch import Tensor
 
 import auglean as al
@@ -308,11 +308,13 @@ def main() -> None:
         }
         held = json.loads(options.out.read_text()) if options.out.exists() else {}
         results = {name: held[name] for name in parts if name in held}
+        commands = held.get("commands", {})  # parts may be run one by one
         for name in options.parts.split(","):
             results[name] = parts[name]()
             for row in results[name]:
                 print(json.dumps(row, ensure_ascii=False), flush=True)
-            write(options.out, "cpu", rounds=options.rounds, **results)
+            commands[name] = command()
+            write(options.out, "cpu", rounds=options.rounds, commands=commands, **results)
     draw(options.out)
 
 

@@ -263,7 +263,7 @@ def _moments(part: str) -> tuple[list[dict[str, Any]], str]:
     machine = result["machine"]
     told = f"{machine['processor']}, one thread, torch {machine['torch']}; processor time, medians of "
     told += f"{result['rounds']} rounds"
-    return result[part], f"{told}. Repeat: `{result['command']}`."
+    return result[part], f"{told}. Repeat: `{result['commands'][part]}`."
 
 
 def moments_targets() -> str:
