@@ -109,7 +109,7 @@ def _panels(
         return None
     # small images have wide panels, on which densities and tangents are no polynomials of few nodes
     parts = 1 if nearest else -(-_PANELS // (len(found) - 1))
-    return panel_rule(split_panels(found, parts if count * parts <= most else 1), n, density)
+    return panel_rule(split_panels(found, parts if count * parts <= question.most else 1), n, density)
 
 
 @rule.register
