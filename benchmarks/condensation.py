@@ -3,13 +3,13 @@
 The published step is written here as it is: a new network, batches of 256 real images of each class in one piece,
 torch's own pool, gradients of every parameter with their graph, all classes before one `backward`. Ratios are medians
 of neighbours that take turns, in seconds of the wall; the floor is in processor seconds. Accuracies are of
-ConvNet-3/128 trained as published, with augmentation, for 300 epochs, beside the processor seconds of condensation
-alone; rates and pools were chosen by such accuracies, as in the papers. Random and mean images stand under the same
-protocol.
+ConvNet-3/128 trained as published, with augmentation, for 300 epochs and for more where asked (1,000 as published),
+beside the processor seconds of condensation alone; rates, pools and starts for MNIST were chosen by accuracy on a
+held-out tenth of its training images. Random and mean images stand under the same protocol.
 
     python benchmarks/condensation.py --mnist MNIST --cifar10 CIFAR10 [--parts ratios,floor,mnist-dm,mnist-dsa]
 
-Both are folders of Parquet files; `cifar10-dm` is a part, too.
+Both are folders of Parquet files; `cifar10-dm` is a part, too, and `mnist-dm-canvases`, of four images on each.
 """
 
 from __future__ import annotations
@@ -43,14 +43,16 @@ from auglean.networks.layers import AveragePool
 BATCH, CLASSES = 256, 10
 #: Multiplications and additions of ConvNet-3/128 on an image of 3×32×32, in units of 10⁶ of both.
 FORWARD = 2 * 32**2 * 128 * 3 * 9 / 1e6, 2 * 16**2 * 128 * 128 * 9 / 1e6, 2 * 8**2 * 128 * 128 * 9 / 1e6
-TARGETS = {  # processor seconds, accuracy aimed at
+TARGETS = {  # processor seconds, accuracy aimed at; that of canvases is the one of single images
     "mnist-dm": [(30, 0.89), (70, 0.91)],
     "mnist-dsa": [(90, 0.90)],
+    "mnist-dm-canvases": [(30, 0.89), (70, 0.91)],
     "cifar10-dm": [(110, 0.42)],
 }
 RUNS: dict[str, dict[str, Any]] = {
-    "mnist-dm": {"per_class": 1, "method": DM(pool=40), "steps": 600, "at": [240, 600]},
-    "mnist-dsa": {"per_class": 1, "method": DSA(), "steps": 300, "at": [300]},
+    "mnist-dm": {"per_class": 1, "method": DM(pool=30, lr=10.0), "init": "k-means", "steps": 200, "at": [200]},
+    "mnist-dsa": {"per_class": 1, "method": DSA(pool=24, lr=0.3), "init": "k-means", "steps": 200, "at": [200]},
+    "mnist-dm-canvases": {"per_class": 1, "decode": 2, "method": DM(pool=30), "steps": 100, "at": [100]},
     "cifar10-dm": {"per_class": 10, "method": DM(pool=50), "steps": 200, "at": [200]},
 }
 
@@ -236,16 +238,18 @@ def ratios(rounds: int) -> dict[str, Any]:
     }
 
 
-def accuracy(images: SyntheticSet, test: al.ImageSet, data: al.ImageSet, networks: int) -> dict[str, Any]:
+def accuracy(
+    images: SyntheticSet, test: al.ImageSet, data: al.ImageSet, networks: int, epochs: int = 300
+) -> dict[str, Any]:
     mean, std = data.mean_std()
     policy = DSA().policy(data)
     options = {"channels": data.channels, "classes": data.classes, "size": data.size, "mean": mean, "std": std}
-    found = []
+    images, found = images.decoded(), []
     for seed in range(networks):
         network = learn(
-            al.networks.create("convnet", seed=1000 + seed, **options), images, steps=300, policy=policy, seed=seed
+            al.networks.create("convnet", seed=1000 + seed, **options), images, steps=epochs, policy=policy, seed=seed
         )
-        found.append(float(al.training.correct(network, test).float().mean()))
+        found.append(float(al.training.correct(network, test, batch_size=16).float().mean()))
     return {
         "accuracy": statistics.mean(found),
         "std": statistics.stdev(found) if networks > 1 else None,
@@ -260,21 +264,28 @@ def condensed(part: str, folder: Path, options: argparse.Namespace) -> dict[str,
     run, rows = dict(RUNS[part]), []
     spent, began = 0.0, time.process_time()
 
+    def judged(name: str, images: SyntheticSet) -> dict[str, Any]:
+        row = accuracy(images, test, data, options.networks)
+        row["longer"] = {n: accuracy(images, test, data, options.networks, n) for n in options.longer}
+        told = ", ".join(f"{100 * one['accuracy']:.1f} %" for one in (row, *row["longer"].values()))
+        print(f"{part}: {name} {told}", flush=True)
+        return row
+
     def look(images: SyntheticSet) -> None:
         nonlocal spent, began
         spent += time.process_time() - began
-        row = {"steps": images.how["steps"], "cpu_seconds": spent, **accuracy(images, test, data, options.networks)}
-        row["reached"] = [[limit, aim, row["accuracy"] >= aim] for limit, aim in TARGETS[part] if spent <= limit]
+        row = {"steps": images.how["steps"], "cpu_seconds": spent, **judged(f"{spent:.1f} s", images)}
+        within = [(limit, aim) for limit, aim in TARGETS[part] if spent <= limit]
+        for one in (row, *row["longer"].values()):
+            one["reached"] = [[limit, aim, one["accuracy"] >= aim] for limit, aim in within]
         rows.append(row)
-        print(f"{part}: {spent:.1f} s, {100 * row['accuracy']:.1f} %", flush=True)
         began = time.process_time()
 
     hooks = Hooks(snapshot=look, at=frozenset(run.pop("at")))
     last = al.condense(data, seed=options.seed, precision=options.precision, hooks=hooks, **run)
     others = {}
     for name in options.beside.split(",") if options.beside else []:
-        others[name] = accuracy(baseline(name, data, run["per_class"], seed=0), test, data, options.networks)
-        print(f"{part}: {name} {100 * others[name]['accuracy']:.1f} %", flush=True)
+        others[name] = judged(name, baseline(name, data, run["per_class"], seed=0))
     return {"rows": rows, "beside": others, "how": dict(last.how), "targets": TARGETS[part]}
 
 
@@ -285,6 +296,7 @@ def main() -> None:
     parser.add_argument("--parts", default="ratios,floor,mnist-dm,mnist-dsa,cifar10-dm")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--networks", type=int, default=3, help="trained for each accuracy")
+    parser.add_argument("--longer", type=int, nargs="*", default=[], help="epochs of training beside 300")
     parser.add_argument("--beside", default="random,k-means", help="baselines under the same protocol")
     parser.add_argument("--test", type=int, default=5000, help="test images")
     parser.add_argument("--precision", default="bfloat16", help="of the real side of the accuracies")

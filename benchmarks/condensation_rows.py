@@ -97,6 +97,51 @@ def canvases() -> str:
     return "\n".join([*lines, "", f"{where}. Repeat: `{result['command']}`."])
 
 
+def seconds() -> str:
+    """Give the accuracies by processor second of condensation.py, and what condensation_protocol.py found."""
+    result = json.loads((RESULTS / "condensation.json").read_text())
+    lines = [
+        "| data, per class | images | processor s | 300 epochs | 1,000 epochs | aim |",
+        "|---|---|---:|---:|---:|---|",
+    ]
+    names = [name for name in result["parts"] if "-d" in name]
+    for name in names:
+        part = result["parts"][name]
+        how, data = part["how"], f"{part['how']['data']}, {part['how']['per_class']}"
+        for other, row in part["beside"].items():
+            lines.append(f"| {data} | {other} | 0 | {_percent(row)} | {_longer(row)} | |")
+        told = f"{how['method']}, lr {how['options']['lr']:g}, pool {how['options']['pool']}, from {how['init']}"
+        told = f"canvases of {how['decode'] ** 2} by {told}" if how.get("decode", 1) > 1 else told
+        aim = ", ".join(f"{100 * aim:.0f}% in {limit} s" for limit, aim in part["targets"])
+        for row in part["rows"]:
+            cells = [f"{told}, {row['steps']} steps", f"{row['cpu_seconds']:.0f}", _percent(row), _longer(row), aim]
+            lines.append(f"| {data} | {' | '.join(cells)} |")
+    protocol = json.loads((RESULTS / "condensation-protocol.json").read_text())
+    pairs = [f"{100 * row['learn']:.1f}% beside {100 * row['written_out']:.1f}%" for row in protocol["rows"]]
+    agree = min(row["same_answers"] for row in protocol["rows"])
+    commands = "; ".join(f"`{result['commands'][name]}`" for name in names)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Mean images of MNIST without augmentation, `learn` beside the published loop written out in torch alone: "
+            f"{', '.join(pairs)}; at least {100 * agree:.1f}% of their answers are the same.",
+            "",
+            f"Repeat: {commands}; `{protocol['command']}`.",
+        ]
+    )
+
+
+def _percent(row: dict[str, Any]) -> str:
+    spread = f" ± {100 * row['std']:.1f}" if row["std"] is not None else ""
+    return f"{100 * row['accuracy']:.1f}{spread}"
+
+
+def _longer(row: dict[str, Any]) -> str:
+    longer = row.get("longer", {}).get("1000")
+    return _percent(longer) if longer else "–"
+
+
 def uses() -> str:
     """Give the tables of continual learning and of the ranking of architectures."""
     result = json.loads((RESULTS / "condensation-uses.json").read_text())

@@ -19,6 +19,7 @@ from typing import Any
 
 import moment_rows
 from condensation_rows import canvases as condensation_canvases
+from condensation_rows import seconds as condensation_seconds
 from condensation_rows import tables as condensation
 from condensation_rows import uses as condensation_uses
 from reproduce_rows import table as reproduce_2019
@@ -348,6 +349,7 @@ def section(name: str) -> str:
         "chains": chains,
         "condensation": condensation,
         "condensation-canvases": condensation_canvases,
+        "condensation-seconds": condensation_seconds,
         "condensation-uses": condensation_uses,
         "influence": influence,
         "label_noise": label_noise,
