@@ -10,6 +10,7 @@ import torch
 from auglean.moments.covariances import Covariance
 from auglean.moments.forms import Rescaled, Stacked
 from auglean.moments.geometric_rules import displacements
+from auglean.moments.joined_steps import Branches, Moved, Sequence
 from auglean.moments.laws import Discrete, hats
 from auglean.moments.masks import Masks, boxes
 from auglean.moments.piles import Fourth, Pile, State, TooDear
@@ -17,7 +18,7 @@ from auglean.moments.planning import Question, rule
 from auglean.moments.resized import resized_crops
 from auglean.moments.rules import Kind, worst
 from auglean.moments.sampling import fourth_by_chance, rescaled
-from auglean.moments.steps import Added, AlongAxis, Branches, ByNodes, Erased, Given, Moved, Sequence, Step
+from auglean.moments.steps import Added, AlongAxis, ByNodes, Erased, Given, Step
 from auglean.moments.tasks import Found, Task, change
 from auglean.policies import (
     Compose,
