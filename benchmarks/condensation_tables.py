@@ -84,7 +84,7 @@ def draw(path: Path) -> None:
         where = result["machine"].get("gpu", "one thread")
         ax.set_title(f"{result['data']['name']}, {result['config']['per_class']} per class, {where}", fontsize=9)
         ax.set_xlabel("processor seconds of condensation")
-        ax.legend(frameon=False, fontsize=9, loc="center right")
+        ax.legend(edgecolor="none", framealpha=1, fontsize=9, loc="best")
     figure.axes[0].set_ylabel("accuracy on held-out images, %")
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
