@@ -67,6 +67,15 @@ def test_compare_prints_a_table_and_keeps_a_folder(auglean, tmp_path):
     assert result["config"]["data"] == "digits"
 
 
+def test_what_processes_cannot_share_is_refused(auglean, tmp_path, monkeypatch):
+    monkeypatch.setattr("auglean.cli.ranks", lambda: 2)
+    code, out, err = auglean("compare", "--out", tmp_path / "run")
+    assert code == 2
+    assert not out
+    assert "auglean compare was started in 2 processes but runs in one" in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_default_folder_is_numbered(auglean, tmp_path):
     for _ in range(2):
         assert auglean("compare", *QUICK)[0] == 0

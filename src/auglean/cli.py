@@ -9,13 +9,12 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auglean import commands
 from auglean.errors import InputError
-from auglean.processes import joined, speaks
+from auglean.processes import joined, ranks, speaks
 from auglean.training import Interrupted
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = _canonical(list(sys.argv[1:] if argv is None else argv) or ["--help"])
-    with joined() if words[0] in SHARED else nullcontext():
+    with joined():
         return _code(words)
 
 
@@ -54,6 +53,11 @@ def _code(words: list[str]) -> int:
     """Run the command; give the exit code."""
     try:
         name, values = _parse(words)
+        if ranks() > 1 and name not in SHARED:
+            raise InputError(
+                f"auglean {name} was started in {ranks()} processes but runs in one; start it without torchrun, which "
+                f"only {', '.join(sorted(SHARED))} can share."
+            )
         COMMANDS[name](**values)
     except InputError as error:
         return _refuse(str(error))
