@@ -18,6 +18,8 @@ import argparse
 import json
 import multiprocessing
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +170,12 @@ def sharing(word: str, images: Tensor, rounds: int) -> dict[str, Any]:
     return {"policy": word, "shape": list(images.shape), **turns}
 
 
+def repeat(work: Callable[[], Any]) -> None:
+    """Do it as often as in a turn."""
+    for _ in range(CALLS):
+        work()
+
+
 def targets(found: dict[str, Tensor], rounds: int) -> list[dict[str, Any]]:
     """The times that were aimed at, in milliseconds."""
     large = torch.nn.functional.interpolate(found["colours"][:1], (224, 224), mode="bilinear")[0]
@@ -190,8 +198,7 @@ def targets(found: dict[str, Tensor], rounds: int) -> list[dict[str, Any]]:
     table = []
     for what, aim, work in rows:
         work()
-        several = lambda work=work: [work() for _ in range(CALLS)]  # noqa: E731 (one line, used once)
-        times = sorted(1000 / CALLS * seconds(several, time.process_time) for _ in range(rounds))
+        times = sorted(1000 / CALLS * seconds(partial(repeat, work), time.process_time) for _ in range(rounds))
         row = {"what": what, "milliseconds": times[len(times) // 2], "least": times[0], "most": times[-1]}
         table.append(row | ({"aim": aim} if aim == aim else {}))
     return table
@@ -243,6 +250,8 @@ def draw(path: Path) -> None:
     from matplotlib.figure import Figure
 
     result = json.loads(path.read_text())
+    if "growth" not in result:  # other parts alone have nothing to plot
+        return
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     lines = {

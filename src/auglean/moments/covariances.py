@@ -239,7 +239,7 @@ class Nodes(Covariance):
 
 @lru_cache(maxsize=16)
 def _glimpse(size: int, device: torch.device) -> tuple[slice, Tensor]:
-    """Give every so-manieth pixel, n in all, and signs by chance in each: m directions `(n, m)`.
+    """Give n pixels at even distances, and signs by chance in each: m directions `(n, m)`.
 
     With such signs the squared norm of `A v` is on average that of A (Hutchinson 1989).
     """

@@ -120,9 +120,7 @@ class Ramps(Covariance):
         places, order = self._sorted
         jumps = torch.cat([moving - before, after - moving], 1)
         taken = jumps.gather(1, order[..., None].expand(-1, -1, 3)).cumsum(1)
-        parabolas = torch.cat([torch.zeros_like(taken[:, :1]), taken], 1) + before.sum(
-            1, keepdim=True
-        )  # (B, 2 D + 1, 3)
+        parabolas = before.sum(1, keepdim=True) + torch.nn.functional.pad(taken, (0, 0, 1, 0))  # (B, 2 D + 1, 3)
         ends = torch.nn.functional.pad(places, (1, 1))
         ends[:, -1] = 1.0
         place, share = (part.to(ends) for part in gauss(3))
