@@ -96,7 +96,7 @@ class Nodes(Covariance):
         limit: Bytes of nodes kept.
         hold: Bytes of nodes that are kept from the first, though mean and variance alone need none kept.
         sketched: Whether another rule's covariance will be held against this one.
-        known: Mean and variance, if they are. Shape `(B, D)` each.
+        known: Mean, variance and sketch, if they are. Shape `(B, D)` of the first two.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Nodes(Covariance):
         limit: int = MEMORY,
         hold: int = _BLOCK,
         sketched: bool = False,
-        known: tuple[Tensor, Tensor] | None = None,
+        known: tuple[Tensor, Tensor, Tensor | None] | None = None,
     ) -> None:
         self._run, self._weights, self._scale, self.limit, self.m4_kind = run, weights, scale, limit, m4_kind
         self._fourth = fourth
@@ -122,10 +122,13 @@ class Nodes(Covariance):
         each = max(1, min(images, block // (8 * size * min(len(weights), _TOGETHER))))
         self._groups = [slice(start, min(start + each, images)) for start in range(0, images, each)]
         self._step = max(1, min(len(weights), block // (8 * size * each)))
-        self.mean, self.variance = weights.new_zeros(2, images, size) if known is None else known
-        pixels, directions = _glimpse(size, weights.device)
+        if known is not None:
+            self.mean, self.variance, self.sketch = known
+            return
+        pixels, directions = glimpse(size, weights.device)
+        self.mean, self.variance = weights.new_zeros(2, images, size)
         self.sketch = weights.new_zeros(images, *directions.shape) if sketched else None
-        for group in self._groups if known is None else ():
+        for group in self._groups:
             self._prepare(group, pixels, directions)
 
     def _prepare(self, group: slice, pixels: slice, directions: Tensor) -> None:
@@ -238,7 +241,7 @@ class Nodes(Covariance):
 
 
 @lru_cache(maxsize=16)
-def _glimpse(size: int, device: torch.device) -> tuple[slice, Tensor]:
+def glimpse(size: int, device: torch.device) -> tuple[slice, Tensor]:
     """Give n pixels at even distances, and signs by chance in each: m directions `(n, m)`.
 
     With such signs the squared norm of `A v` is on average that of A (Hutchinson 1989).

@@ -132,7 +132,7 @@ def _by_sobol(task: Task) -> Found:
         n *= 2
     params = {name: torch.cat([own.params[name] for own in rules]) for name in rules[0].params}
     weights = torch.full((n * _REPLICATES, 1), 1 / (n * _REPLICATES), dtype=torch.float64)
-    form = task.by(Rule(params, weights, "randomised qmc"), known=(mean, variance))
+    form = task.by(Rule(params, weights, "randomised qmc"), known=(mean, variance, None))
     return Found(form, "randomised qmc", error, len(weights), torch.zeros_like(error))
 
 

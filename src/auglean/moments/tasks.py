@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from auglean.moments.covariances import Covariance, Nodes
+from auglean.moments.covariances import Covariance, Nodes, glimpse
 from auglean.moments.planning import Question, channelwise, rule
 from auglean.moments.rules import Kind, Rule, values
+from auglean.moments.shared_grids import pays, shared_moments
 from auglean.moments.windows import joint, margin, reach, still, windows_of
 from auglean.policies import Policy
 
@@ -62,7 +63,7 @@ class Task:
         once: bool = False,
         sketched: bool = False,
         scale: float = 1.0,
-        known: tuple[Tensor, Tensor] | None = None,
+        known: tuple[Tensor, Tensor, Tensor | None] | None = None,
     ) -> Covariance:
         """Take the covariance of a rule.
 
@@ -72,11 +73,16 @@ class Task:
             once: Make every node once if they fit, though mean and variance alone need none kept.
             sketched: Whether the covariance of another rule will be held against this one.
             scale: Factor of the covariance.
-            known: Mean and variance of the rule, `(B, D)` each, if they are; spares most of the work.
+            known: Mean, variance and sketch of the rule, if they are, the first two `(B, D)`; spares most of the work.
         """
         if joint(self.policy):
             return windows_of(self.policy, own, self.x, scale=scale, limit=self.limit)
         alike, x = channelwise(self.policy), self.x
+        if known is None and not once and pays(self.policy, own, x):
+            mean, variance, sketch = shared_moments(
+                self.policy, own, x, glimpse(x[0].numel(), x.device) if sketched else None
+            )
+            known = mean, scale * variance, sketch
 
         def run(start: int, stop: int, group: slice) -> Tensor:
             return values(self.policy, _rows(own, group), x[group], start, stop, channelwise=alike).flatten(2)
