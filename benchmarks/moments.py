@@ -40,7 +40,7 @@ CLOSED = ("translate3", "rotate15", "scale0.2", "shear15", "crop4", "cutout8")
 CALLS = 10
 #: Relative errors that closed forms and draws are asked for.
 ERRORS = {"covariance": 1e-2, "mean": 1e-3}
-SHARED = ("translate3", "rotate15", "crop4", "cutout8", "crop4-flip", "brightness0.4")
+SHARED = ("translate3", "rotate15", "scale0.2", "shear10", "crop4", "cutout8", "crop4-flip", "brightness0.4")
 
 
 def operators() -> dict[str, tuple[str, Policy]]:
@@ -308,9 +308,7 @@ def main() -> None:
                 advantage(word, found["mnist" if i < 4 else "cifar10"], options.rounds) for i, word in enumerate(CLOSED)
             ],
             "sharing": lambda: [
-                sharing(word, found[kind], max(3, options.rounds // 3))
-                for kind in ("digits", "colours")
-                for word in SHARED
+                sharing(word, found[kind], options.rounds) for kind in ("digits", "colours") for word in SHARED
             ],
             "convergence": lambda: [
                 convergence(name, found[kind], policy, options.draws) for name, (kind, policy) in operators().items()
@@ -318,13 +316,13 @@ def main() -> None:
         }
         held = json.loads(options.out.read_text()) if options.out.exists() else {}
         results = {name: held[name] for name in parts if name in held}
-        commands = held.get("commands", {})  # parts may be run one by one
+        commands, rounds = held.get("commands", {}), held.get("rounds", {})  # parts may be run one by one
         for name in options.parts.split(","):
             results[name] = parts[name]()
             for row in results[name]:
                 print(json.dumps(row, ensure_ascii=False), flush=True)
-            commands[name] = command()
-            write(options.out, "cpu", rounds=options.rounds, commands=commands, **results)
+            commands[name], rounds[name] = command(), options.rounds
+            write(options.out, "cpu", rounds=rounds, commands=commands, **results)
     draw(options.out)
 
 

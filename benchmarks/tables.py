@@ -263,7 +263,7 @@ def _moments(part: str) -> tuple[list[dict[str, Any]], str]:
     result = json.loads((RESULTS / "moments.json").read_text())
     machine = result["machine"]
     told = f"{machine['processor']}, one thread, torch {machine['torch']}; processor time, medians of "
-    told += f"{result['rounds']} rounds"
+    told += f"{result['rounds'][part]} rounds"
     return result[part], f"{told}. Repeat: `{result['commands'][part]}`."
 
 
