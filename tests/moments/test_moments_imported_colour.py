@@ -23,7 +23,7 @@ from auglean.policies import (
 )
 
 BRIGHT = images(3, 6, 7, seed=1) ** 0.5
-MANY, FEW = 20_000, 4_000
+MANY = 20_000
 # name: transform, kind, wrong twin, calls
 CASES = {
     "brightness": (
@@ -36,15 +36,15 @@ CASES = {
         lambda v2: v2.ColorJitter(contrast=(1.0, 2.5)),
         "exact panels",
         Contrast((1.0, 2.5), clamp=False),
-        FEW,
+        MANY,
     ),
     "saturation": (
         lambda v2: v2.ColorJitter(saturation=(0.0, 3.0)),
         "exact panels",
         Saturation((0.0, 3.0), weights=(0.114, 0.587, 0.299)),  # blue for red
-        FEW,
+        MANY,
     ),
-    "hue": (lambda v2: v2.ColorJitter(hue=0.2), "exact panels", Hue((0.0, 0.2)), FEW),
+    "hue": (lambda v2: v2.ColorJitter(hue=0.2), "exact panels", Hue((0.0, 0.2)), MANY),
     "jitter": (
         lambda v2: v2.ColorJitter(0.5, 0.5, 0.5),
         "quadrature",
@@ -56,7 +56,7 @@ CASES = {
         lambda v2: v2.GaussianBlur((7, 3), (0.5, 1.5)),
         "quadrature",
         GaussianBlur((3, 7), (0.5, 1.5)),  # height for width
-        FEW,
+        MANY,
     ),
     "grayscale": (
         lambda v2: v2.RandomGrayscale(0.3),
@@ -74,20 +74,20 @@ CASES = {
         lambda v2: v2.RandomSolarize(0.6, 0.4),
         "exact finite",
         sometimes(0.4, SolarizeAbove(0.7)),
-        FEW,
+        MANY,
     ),
     "sharpness": (
         lambda v2: v2.RandomAdjustSharpness(4.0, 0.4),
         "exact finite",
         sometimes(0.4, Sharpness((4.0, 4.0), clamp=False)),
-        FEW,
+        MANY,
     ),
-    "invert": (lambda v2: v2.RandomInvert(0.3), "exact finite", sometimes(0.5, Invert()), FEW),
+    "invert": (lambda v2: v2.RandomInvert(0.3), "exact finite", sometimes(0.5, Invert()), MANY),
     "equalize": (
         lambda v2: v2.RandomEqualize(0.4),
         "exact finite",
         sometimes(0.4, Quantize(8)),
-        FEW,
+        MANY,
     ),
 }
 
