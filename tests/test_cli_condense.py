@@ -21,6 +21,7 @@ from auglean.studies.condensing import answer
 
 QUICK = ["--network", "convnet-w4-d1", "--per-class", 2, "--steps", 6, "--pool", 2, "--real-batch", 8, "--repeats", 2]
 QUICK += ["--looks", 3, "--epochs", 4, "--epochs-augmented", 5, "--whole-steps", 6, "--baselines", "random,k-means"]
+QUICK += ["--rates", 0.01]
 
 
 @pytest.fixture

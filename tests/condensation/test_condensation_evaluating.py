@@ -17,7 +17,7 @@ from auglean.errors import InputError
 from auglean.policies import Siamese
 from auglean.training import Recipe, correct
 
-QUICK = Protocol(epochs=30, epochs_augmented=40, whole_steps=50)
+QUICK = Protocol(epochs=30, epochs_augmented=40, whole_steps=50, rates=(0.01,))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_scores_are_of_the_rows(found):
     assert score["ior"] == pytest.approx(ours - random)
 
 
-def test_rate_is_chosen_on_held_out_images_for_all_rows(digits, monkeypatch):
+def test_rate_is_chosen_on_held_out_images(digits, monkeypatch):
     train, held, test = digits
     judged = []
     from auglean.condensation import evaluating
@@ -163,14 +163,40 @@ def test_rate_is_chosen_on_held_out_images_for_all_rows(digits, monkeypatch):
         return real(network, data, **options)
 
     monkeypatch.setattr(evaluating, "correct", watched)
-    protocol = Protocol(epochs=60, epochs_augmented=60, whole_steps=None, rates=(1e-6, 0.01))
+    protocol = Protocol(epochs=60, epochs_augmented=60, whole_steps=20, rates=(1e-6, 0.02))
     centres = baseline("class-mean", train, 1)
     result = evaluate(centres, train, test, validation=held, networks="mlp", baselines=["random"], sets=1, repeats=1,
                       protocol=protocol)  # fmt: skip
-    assert {row["rate"] for row in result.rows} == {0.01}
-    assert {row["relative"] for row in result.rows} == {None}
-    assert result.scores[0]["lrs"] is None
+    assert {(row["name"], row["rate"]) for row in result.rows} == {
+        ("random", 0.02),
+        ("class-mean", 0.02),
+        ("whole", 0.01),  # that of the recipe
+    }
     assert sum(one is test for one in judged) == len(result.rows)  # once for each network that counts
+    alone = replace(protocol, whole_steps=None, rates=())
+    result = evaluate(centres, train, test, validation=held, networks="mlp", baselines=["random"], sets=1, repeats=1,
+                      protocol=alone)  # fmt: skip
+    assert {(row["rate"], row["relative"]) for row in result.rows} == {(0.01, None)}
+    assert result.scores[0]["lrs"] is None
+
+
+def test_each_row_has_the_rate_that_is_best_for_it(digits, monkeypatch):
+    train, held, test = digits
+    centres, chance = baseline("class-mean", train, 1), baseline("random", train, 1, seed=0)
+    good = {"class-mean": 0.02, "random": 0.5}
+    from auglean.condensation import evaluating
+
+    right = []  # whether the network that was trained last had the rate that its images want
+    monkeypatch.setattr(
+        evaluating,
+        "learn",
+        lambda network, images, *, recipe, **_: right.append(good[images.how["method"]] == recipe.lr),
+    )
+    monkeypatch.setattr(evaluating, "correct", lambda network, data, **_: torch.full((len(data),), right[-1]))
+    protocol = Protocol(2, 2, whole_steps=None, rates=(0.02, 0.5))
+    result = evaluate({"class-mean": centres, "random": chance}, train, test, validation=held, networks="mlp",
+                      baselines=[], sets=1, repeats=1, protocol=protocol)  # fmt: skip
+    assert {(row["name"], row["rate"]) for row in result.rows} == set(good.items())
 
 
 def test_memory_gives_back_what_was_kept(digits):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -57,9 +57,9 @@ def evaluate(
     Networks are shared among the processes of `torchrun`, each of which has to call this and gets the whole answer.
 
     Every row is trained alike, with augmentation and without: from scratch, with the same initial weights, for the same
-    epochs, at the same rate, on hard labels; what counts is the accuracy after the last epoch. The images are
-    those of the files, pixel by pixel. Choices are made on real images that are held out; the test images are
-    used once for each network.
+    epochs, at the best of the same few rates, on hard labels; what counts is the accuracy after the last epoch. The
+    images are those of the files, pixel by pixel. Choices are made on real images that are held out; the test images
+    are used once for each network.
 
     Args:
         synthetic: The set, or sets that were made with different seeds; files of them will do. The row is called by the
@@ -191,37 +191,31 @@ class _Evaluation:
     seed: int
     device: torch.device | str
     memory: Memory
-    chosen: dict[tuple[str, bool], float] = field(default_factory=dict)
 
     def rows(self, network: str, augmented: bool) -> list[dict[str, Any]]:
         """Give the row of each contestant."""
-        rate = self._rate(network, augmented)
-        rows = [self._row(name, network, augmented, rate) for name in self.contestants]
+        rows = [self._row(name, network, augmented) for name in self.contestants]
         whole = next((row["accuracy"]["mean"] for row in rows if row["name"] == "whole"), None)
         return [{**row, "relative": row["accuracy"]["mean"] / whole if whole else None} for row in rows]
 
-    def _rate(self, network: str, augmented: bool) -> float:
-        """Choose the learning rate on held-out images, by the mean of all rows but that of the whole data."""
+    def _rate(self, job: str, name: str, network: str, augmented: bool) -> float:
+        """Choose the learning rate of a row on held-out images."""
         rates = self.protocol.rates or (self.protocol.recipe.lr,)
+        if name == "whole":
+            return self.protocol.recipe.lr
         if len(rates) == 1:
             return rates[0]
-        job = f"{network}/{_way(augmented)}/rate"
-        found = self.memory.recall(job)
-        if found is None:
-            small = [(sets[0], ("rate",)) for name, sets in self.contestants.items() if name != "whole"]
-            with self.memory.job(job):
-                trials = [self._trained(job, network, augmented, rate, small) for rate in rates]
-            means = [_mean([run["validation"] for run in trial]) for trial in trials]
-            found = {"rates": list(rates), "validation": means}
-            self.memory.keep(job, found)
-        return float(rates[max(range(len(rates)), key=lambda i: found["validation"][i])])
+        first = [(self.contestants[name][0], ("rate",))]
+        trials = [self._trained(job, network, augmented, rate, first)[0]["validation"] for rate in rates]
+        return rates[max(range(len(rates)), key=trials.__getitem__)]
 
-    def _row(self, name: str, network: str, augmented: bool, rate: float) -> dict[str, Any]:
+    def _row(self, name: str, network: str, augmented: bool) -> dict[str, Any]:
         job = f"{network}/{_way(augmented)}/{name}"
         found = self.memory.recall(job)
         if found is None:
             with self.memory.job(job):
-                found = {"runs": self._runs(job, name, network, augmented, rate)}
+                rate = self._rate(job, name, network, augmented)
+                found = {"rate": rate, "runs": self._runs(job, name, network, augmented, rate)}
             self.memory.keep(job, found)
         sets, runs = self.contestants[name], found["runs"]
         means = [_mean([run["accuracy"] for run in each]) for each in runs]
@@ -232,7 +226,7 @@ class _Evaluation:
             "augmented": augmented,
             "images": len(sets[0]),
             "bytes": _bytes(sets[0]),
-            "rate": rate,
+            "rate": found["rate"],
             "steps": self._steps(sets[0], augmented),
             "accuracy": spread(means),
             "within": _mean(within),

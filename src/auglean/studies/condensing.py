@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +171,9 @@ def condense_and_judge(
     options = {"per_class": per_class, "method": method, "steps": steps, "init": init, "decode": decode}
     options |= {"schedule": schedule, "network": network, "precision": precision}
     packed = decode > 1 and "random" in rows
-    compared = (
-        2 * len(judges) * (len(rows) + packed + 1 + (protocol.whole_steps is not None) + (len(protocol.rates) > 1))
-    )
+    compared = 2 * len(judges) * (len(rows) + packed + 1 + (protocol.whole_steps is not None))
     with narrator.telling(count + len(at) + 1 + compared, steps):
         made = [study.make(i, seed + i, at if not i else [], **options) for i in range(count)]
-        course = [study.look(step, network) for step in [0, *at]]
         found = evaluate(
             made,
             sets.train,
@@ -190,6 +187,8 @@ def condense_and_judge(
             device=device,
             memory=Memory(study.recall, study.keep, narrator.stop, narrator.job),
         )
+        rate = found.row(found.config["synthetic"][0])["rate"]
+        course = [study.look(step, network, rate) for step in [0, *at]]
     result = {
         "command": "condense",
         "version": environment()["auglean"],
@@ -270,7 +269,7 @@ class _Study:
             self.keep(job, {"seconds": float(tiny.history["seconds"][-1])})
         return tiny
 
-    def look(self, step: int, network: str) -> dict[str, Any]:
+    def look(self, step: int, network: str, rate: float) -> dict[str, Any]:
         """Train networks on the images after a step, and judge them on validation images."""
         job = f"course/step{step}"
         found = self.recall(job)
@@ -278,10 +277,11 @@ class _Study:
             return found
         images = from_first(lambda: SyntheticSet.load(self._look(step))).decoded()
         held, policy = part(self.sets.validation, HELD_OUT), as_method("dm").policy(self.sets.train)
+        steps, recipe = self.protocol.steps(len(images), augmented=True), replace(self.protocol.recipe, lr=rate)
 
         def accuracy(j: int) -> float:
             model = new_network(network, self.sets.train, derive(j, "course")).to(self.device or "cpu")
-            learn(model, images, steps=self.protocol.steps(len(images), augmented=True), policy=policy, seed=j)
+            learn(model, images, steps=steps, recipe=recipe, policy=policy, seed=j)
             return float(correct(model, held, batch_size=64).double().mean())
 
         with self.narrator.job(job):
