@@ -27,7 +27,8 @@ def _table(result: dict[str, Any]) -> str:
         networks += f"; {protocol['whole_steps']:,} steps on the whole data"
     lines = [
         f"**{data['name']}, {config['per_class']} per class** ({data['train']:,} training, {data['test']:,} test "
-        f"images; `{config['networks'][0]}`; {protocol['epochs']} epochs; {networks}; {where}, torch "
+        f"images; `{config['networks'][0]}`; {protocol['epochs']} epochs; {networks}; "
+        f"{'rates of training chosen' if protocol['rates'] else 'rate of training 0.01'}; {where}, torch "
         f"{machine['torch']}):",
         "",
         "| images | sets | plain | augmented | of whole | s to make |",
@@ -41,7 +42,9 @@ def _table(result: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     for name in config["synthetic"]:
         lines += ["", _shares(name, rows) + " " + _score(name, result)]
-    return "\n".join([*lines, "", f"Repeat: `{result['command']}`."])
+    # before there was a choice of rates, all had the published one
+    command = result["command"] + ("" if protocol["rates"] else " --rates 0.01")
+    return "\n".join([*lines, "", f"Repeat: `{command}`."])
 
 
 def _accuracy(row: dict[str, Any]) -> str:
@@ -101,21 +104,28 @@ def seconds() -> str:
     """Give the accuracies by processor second of condensation.py, and what condensation_protocol.py found."""
     result = json.loads((RESULTS / "condensation.json").read_text())
     lines = [
-        "| data, per class | images | processor s | 300 epochs | 1,000 epochs | aim |",
-        "|---|---|---:|---:|---:|---|",
+        "| data, per class | images | sets | processor s | plain | augmented | rates | aim |",
+        "|---|---|---:|---:|---:|---:|---|---|",
     ]
     names = [name for name in result["parts"] if "-d" in name]
     for name in names:
         part = result["parts"][name]
-        how, data = part["how"], f"{part['how']['data']}, {part['how']['per_class']}"
-        for other, row in part["beside"].items():
-            lines.append(f"| {data} | {other} | 0 | {_percent(row)} | {_longer(row)} | |")
-        told = f"{how['method']}, lr {how['options']['lr']:g}, pool {how['options']['pool']}, from {how['init']}"
-        told = f"canvases of {how['decode'] ** 2} by {told}" if how.get("decode", 1) > 1 else told
-        aim = ", ".join(f"{100 * aim:.0f}% in {limit} s" for limit, aim in part["targets"])
-        for row in part["rows"]:
-            cells = [f"{told}, {row['steps']} steps", f"{row['cpu_seconds']:.0f}", _percent(row), _longer(row), aim]
-            lines.append(f"| {data} | {' | '.join(cells)} |")
+        how, config = part["how"], part["config"]
+        rows = {(row["name"], row["augmented"]): row for row in part["rows"]}
+        for images in dict.fromkeys(name for name, _ in rows):
+            plain, augmented = rows[images, False], rows[images, True]
+            told, spent, aim = images, 0.0, ""
+            if images in config["synthetic"]:
+                spent = sum(part["cpu_seconds"]) / len(part["cpu_seconds"])
+                told = (
+                    f"{how['method']}, lr {how['options']['lr']:g}, pool {how['options']['pool']}, from {how['init']}"
+                )
+                told = f"canvases of {how['decode'] ** 2} by {told}" if how.get("decode", 1) > 1 else told
+                told += f", {how['steps']} steps"
+                aim = ", ".join(f"{100 * aim:.0f}% in {limit} s" for limit, aim, _ in part["aims"])
+            cells = [f"{how['data']}, {how['per_class']}", told, str(config["sets"][images]), f"{spent:.0f}"]
+            cells += [_accuracy(plain), _accuracy(augmented), f"{plain['rate']:g}, {augmented['rate']:g}", aim]
+            lines.append(f"| {' | '.join(cells)} |")
     protocol = json.loads((RESULTS / "condensation-protocol.json").read_text())
     pairs = [f"{100 * row['learn']:.1f}% beside {100 * row['written_out']:.1f}%" for row in protocol["rows"]]
     agree = min(row["same_answers"] for row in protocol["rows"])
@@ -130,16 +140,6 @@ def seconds() -> str:
             f"Repeat: {commands}; `{protocol['command']}`.",
         ]
     )
-
-
-def _percent(row: dict[str, Any]) -> str:
-    spread = f" ± {100 * row['std']:.1f}" if row["std"] is not None else ""
-    return f"{100 * row['accuracy']:.1f}{spread}"
-
-
-def _longer(row: dict[str, Any]) -> str:
-    longer = row.get("longer", {}).get("1000")
-    return _percent(longer) if longer else "–"
 
 
 def uses() -> str:

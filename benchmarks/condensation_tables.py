@@ -18,6 +18,7 @@ import torch
 from common import RESULTS, write
 
 from auglean.condensation import Hooks, Protocol, SyntheticSet, as_method, condense, evaluate, learn
+from auglean.condensation.learning import PUBLISHED
 from auglean.data import Splits, splits
 from auglean.data.splitting import part
 from auglean.studies.folder import describe_data
@@ -52,15 +53,17 @@ def made(method: str, sets: Splits, options: argparse.Namespace, i: int) -> tupl
     return replace(tiny, how={**tiny.how, "cpu_seconds": time.process_time() - begun}), course
 
 
-def judged(course: list[dict[str, Any]], sets: Splits, options: argparse.Namespace) -> list[dict[str, Any]]:
+def judged(
+    course: list[dict[str, Any]], sets: Splits, rate: float, options: argparse.Namespace
+) -> list[dict[str, Any]]:
     """Give the accuracy on held-out images of each look, trained with augmentation."""
     held, rows = part(sets.validation, 1000), []
-    policy = as_method("dm").policy(sets.train)
+    policy, recipe = as_method("dm").policy(sets.train), replace(PUBLISHED, lr=rate)
     for row in course:
         images, values = row.pop("images"), []
         for j in range(options.repeats):
             network = new_network("convnet", sets.train, j).to(options.device)
-            learn(network, images, steps=options.epochs_augmented, policy=policy, seed=j)
+            learn(network, images, steps=options.epochs_augmented, recipe=recipe, policy=policy, seed=j)
             values.append(float(correct(network, held, batch_size=64).double().mean()))
         rows.append({**row, "held_out": sum(values) / len(values), "values": values})
     return rows
@@ -104,6 +107,9 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["convnet"])
     parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--epochs-augmented", type=int, default=300)
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[0.001, 0.003, 0.01, 0.03], help="As of auglean condense."
+    )
     parser.add_argument("--whole-steps", type=int, help="By default there is no row of the whole data.")
     parser.add_argument("--test-limit", type=int)
     parser.add_argument("--device", default="cpu")
@@ -117,15 +123,13 @@ def main() -> None:
         torch.set_num_threads(1)
     sets = splits(options.data, test_limit=options.test_limit)
     condensed: dict[str, list[SyntheticSet]] = {method: [] for method in options.methods}
-    course = {}
+    looks = {}
     for method in options.methods:
         for i in range(options.sets):
-            tiny, looks = made(method, sets, options, i)
+            tiny, course = made(method, sets, options, i)
             condensed[method].append(tiny)
+            looks.setdefault(method, course)
             print(f"{method} {i}: {tiny.how['cpu_seconds']:.1f} processor seconds", flush=True)
-            if not i:
-                course[method] = judged(looks, sets, options)
-                print(*course[method], sep="\n", flush=True)
     begun = time.process_time()
     found = evaluate(
         condensed,
@@ -136,18 +140,22 @@ def main() -> None:
         baselines=options.baselines,
         sets=options.baseline_sets,
         repeats=options.repeats,
-        protocol=Protocol(options.epochs, options.epochs_augmented, whole_steps=options.whole_steps),
+        protocol=Protocol(
+            options.epochs, options.epochs_augmented, rates=tuple(options.rates), whole_steps=options.whole_steps
+        ),
         device=options.device,
     )
-    print(found)
+    print(found, flush=True)
+    seconds = time.process_time() - begun
+    courses = {name: judged(course, sets, found.row(name)["rate"], options) for name, course in looks.items()}
     name = "-".join(["condensation", sets.train.name, str(options.per_class), *options.methods])
     write(
         options.out or RESULTS / f"{name}{'' if options.device == 'cpu' else '-gpu'}.json",
         options.device,
         data=describe_data(sets),
         made={name: [dict(tiny.how) for tiny in several] for name, several in condensed.items()},
-        course=course,
-        cpu_seconds_evaluating=time.process_time() - begun,
+        course=courses,
+        cpu_seconds_evaluating=seconds,
         **found.to_dict(),
     )
 

@@ -29,7 +29,7 @@ def condense(
     epochs: int = 300,
     epochs_augmented: int = 300,
     whole_steps: int | None = 1000,
-    rates: list[float] = [0.003, 0.01, 0.03],  # noqa: B006
+    rates: list[float] = [0.001, 0.01],  # noqa: B006
     seed: int = 0,
     size: int | None = None,
     limit: int | None = None,
@@ -72,7 +72,7 @@ def condense(
         epochs_augmented: Passes with augmentation; 1000 as published.
         whole_steps: Steps of training on all images; null leaves that out.
         rates: Comma-separated: learning rates of that training, of which every row of few images has the one that is
-            best on validation images; 0.01 alone is the published rate, which all images have in any case.
+            best on validation images; the published rate is 0.01, which all images have in any case.
         seed: Fixes everything that is drawn.
         size: Resize images to size × size.
         limit: Condense at most so many images, drawn at random, class by class.

@@ -198,24 +198,29 @@ class _Evaluation:
         whole = next((row["accuracy"]["mean"] for row in rows if row["name"] == "whole"), None)
         return [{**row, "relative": row["accuracy"]["mean"] / whole if whole else None} for row in rows]
 
-    def _rate(self, job: str, name: str, network: str, augmented: bool) -> float:
-        """Choose the learning rate of a row on held-out images."""
-        rates = self.protocol.rates or (self.protocol.recipe.lr,)
-        if name == "whole":
-            return self.protocol.recipe.lr
-        if len(rates) == 1:
-            return rates[0]
-        first = [(self.contestants[name][0], ("rate",))]
-        trials = [self._trained(job, network, augmented, rate, first)[0]["validation"] for rate in rates]
-        return rates[max(range(len(rates)), key=trials.__getitem__)]
+    def _trials(self, job: str, name: str, network: str, augmented: bool) -> list[dict[str, float]]:
+        """Try the rates that a row may choose from, if there is a choice."""
+        rates = self.protocol.rates
+        if name == "whole" or len(rates) < 2:
+            return []
+        first: tuple[Images, Job] = self.contestants[name][0], ("rate",)
+        return [{"rate": rate} | self._trained(job, network, augmented, rate, [first])[0] for rate in rates]
+
+    def _rate(self, name: str, trials: Sequence[Mapping[str, float]]) -> float:
+        """Give the rate of a row: the best on held-out images."""
+        if trials:
+            return max(trials, key=lambda trial: trial["validation"])["rate"]
+        rates = () if name == "whole" else self.protocol.rates
+        return rates[0] if rates else self.protocol.recipe.lr
 
     def _row(self, name: str, network: str, augmented: bool) -> dict[str, Any]:
         job = f"{network}/{_way(augmented)}/{name}"
         found = self.memory.recall(job)
         if found is None:
             with self.memory.job(job):
-                rate = self._rate(job, name, network, augmented)
-                found = {"rate": rate, "runs": self._runs(job, name, network, augmented, rate)}
+                trials = self._trials(job, name, network, augmented)
+                rate = self._rate(name, trials)
+                found = {"rate": rate, "trials": trials, "runs": self._runs(job, name, network, augmented, rate)}
             self.memory.keep(job, found)
         sets, runs = self.contestants[name], found["runs"]
         means = [_mean([run["accuracy"] for run in each]) for each in runs]
@@ -227,11 +232,13 @@ class _Evaluation:
             "images": len(sets[0]),
             "bytes": _bytes(sets[0]),
             "rate": found["rate"],
+            "trials": [{"rate": trial["rate"], "validation": trial["validation"]} for trial in found["trials"]],
             "steps": self._steps(sets[0], augmented),
             "accuracy": spread(means),
             "within": _mean(within),
             "validation": _mean([run["validation"] for each in runs for run in each]),
             "seconds": _mean([run["seconds"] for each in runs for run in each]),
+            "seconds_choosing": sum(trial["seconds"] for trial in found["trials"]),
             "seconds_made": _mean([seconds_of(one) for one in sets]),
         }
 

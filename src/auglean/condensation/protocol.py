@@ -38,7 +38,7 @@ class Protocol:
     epochs: int = 300
     epochs_augmented: int = 1000
     recipe: Recipe = PUBLISHED
-    rates: tuple[float, ...] = (0.003, 0.01, 0.03)
+    rates: tuple[float, ...] = (0.001, 0.01)
     whole_steps: int | None = 2000
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class Evaluation:
     Attributes:
         rows: One for each kind of images, network, and training with or without augmentation. `accuracy` has the mean
             and the standard deviation over sets, and the mean of each set; `within` is the spread over networks that
-            are trained on the same set.
+            are trained on the same set; `rate` was the best one of its `trials`.
         scores: HLR, IOR, LRS and ARS of the synthetic images on each network, see `fair_scores`; `own` says whether
             their own recipe, chosen on held-out images, is the augmented one.
         config: How it was done.

@@ -45,7 +45,7 @@ _LOOKS: Mapping[str, dict[str, Any]] = {
 }
 
 Result = Mapping[str, Any]
-HEADS = ("images", "plain", "augmented", "of whole", "s to make", "s to train", "kB")
+HEADS = ("images", "plain", "augmented", "of whole", "s to make", "s to train", "rates", "kB")
 
 
 class Pair(NamedTuple):
@@ -78,6 +78,7 @@ def lines(result: Result, network: str) -> list[tuple[str, ...]]:
                 MISSING if relative is None else f"{100 * relative:.1f}%",
                 f"{plain['seconds_made']:,.1f}",
                 f"{plain['seconds']:,.1f} / {augmented['seconds']:,.1f}",
+                f"{plain['rate']:g} / {augmented['rate']:g}",
                 f"{plain['bytes'] / 1000:,.1f}",
             )
         )
@@ -143,7 +144,10 @@ def write_condensation(found: Condensed) -> Path:
         outside=float(((images < 0) | (images > 1)).double().mean()),
         figure=_course(result),
         made=sum(sum(one["cost"]["seconds"].values()) for one in result["synthetic"]),
-        judged=sum(row["seconds"] * len(row["accuracy"]["values"]) * config["repeats"] for row in result["rows"]),
+        judged=sum(
+            row["seconds"] * len(row["accuracy"]["values"]) * config["repeats"] + row["seconds_choosing"]
+            for row in result["rows"]
+        ),
         command=f"auglean condense --config {shlex.quote(str(found.folder / 'config.yaml'))} --out NEW_FOLDER",
         options=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
     )
