@@ -21,8 +21,8 @@ _MOVING = 4
 
 
 @dataclass(frozen=True)
-class Sequence(BaseStep):
-    """Parts one after another."""
+class _OfSteps(BaseStep):
+    """Something made of parts."""
 
     steps: list[Step]
 
@@ -35,6 +35,11 @@ class Sequence(BaseStep):
     def nodes(self) -> int:
         """Of all parts together."""
         return sum(step.nodes for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Sequence(_OfSteps):
+    """Parts one after another."""
 
     def growth(self, *, last: bool) -> int:
         """What the parts make of a column, one after another."""
@@ -119,21 +124,10 @@ class Moved(BaseStep):
 
 
 @dataclass(frozen=True)
-class Branches(BaseStep):
+class Branches(_OfSteps):
     """One of several parts: `C = Σ π_i (C_i + (μ_i − μ)(μ_i − μ)ᵀ)`."""
 
-    steps: list[Step]
     weights: list[float]
-
-    @property
-    def kind(self) -> Kind:
-        """The least sure of the branches."""
-        return worst([step.kind for step in self.steps])
-
-    @property
-    def nodes(self) -> int:
-        """Of all branches together."""
-        return sum(step.nodes for step in self.steps)
 
     def growth(self, *, last: bool) -> int:
         """Those of all branches."""
