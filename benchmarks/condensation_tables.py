@@ -26,7 +26,6 @@ from auglean.training import correct, new_network
 
 PLOT = Path(__file__).parents[1] / "docs" / "condensation.png"
 COLORS = {"dm": "#1f5fa8", "dsa": "#c0392b", "dc": "#2e8b57"}
-LOOKS = 6  # accuracies on the way, at steps that double
 
 
 def made(method: str, sets: Splits, options: argparse.Namespace, i: int) -> tuple[SyntheticSet, list[dict[str, Any]]]:
@@ -34,7 +33,7 @@ def made(method: str, sets: Splits, options: argparse.Namespace, i: int) -> tupl
     k = options.methods.index(method)
     steps, chosen = options.steps[k], as_method(method)
     chosen = replace(chosen, pool=options.pool[k], **({"lr": options.lr[k]} if options.lr else {}))
-    at = frozenset(max(1, steps >> j) for j in range(LOOKS))
+    at = frozenset(max(1, steps >> j) for j in range(options.looks))
     course: list[dict[str, Any]] = []
     begun = time.process_time()
 
