@@ -104,8 +104,8 @@ def seconds() -> str:
     """Give the accuracies by processor second of condensation.py, and what condensation_protocol.py found."""
     result = json.loads((RESULTS / "condensation.json").read_text())
     lines = [
-        "| data, per class | images | sets | processor s | plain | augmented | rates | aim |",
-        "|---|---|---:|---:|---:|---:|---|---|",
+        "| data, per class | images | sets | processor s | plain | augmented | epochs | rates | aim |",
+        "|---|---|---:|---:|---:|---:|---|---|---|",
     ]
     names = [name for name in result["parts"] if "-d" in name]
     for name in names:
@@ -124,7 +124,9 @@ def seconds() -> str:
                 told += f", {how['steps']} steps"
                 aim = ", ".join(f"{100 * aim:.0f}% in {limit} s" for limit, aim, _ in part["aims"])
             cells = [f"{how['data']}, {how['per_class']}", told, str(config["sets"][images]), f"{spent:.0f}"]
-            cells += [_accuracy(plain), _accuracy(augmented), f"{plain['rate']:g}, {augmented['rate']:g}", aim]
+            epochs = [f"{config['protocol'][key]:,}" for key in ("epochs", "epochs_augmented")]
+            cells += [_accuracy(plain), _accuracy(augmented), " / ".join(epochs)]
+            cells += [f"{plain['rate']:g} / {augmented['rate']:g}", aim]
             lines.append(f"| {' | '.join(cells)} |")
     protocol = json.loads((RESULTS / "condensation-protocol.json").read_text())
     pairs = [f"{100 * row['learn']:.1f}% beside {100 * row['written_out']:.1f}%" for row in protocol["rows"]]
