@@ -128,6 +128,12 @@ def seconds() -> str:
             cells += [_accuracy(plain), _accuracy(augmented), " / ".join(epochs)]
             cells += [f"{plain['rate']:g} / {augmented['rate']:g}", aim]
             lines.append(f"| {' | '.join(cells)} |")
+    tried = []
+    for name in names:
+        part = result["parts"][name]
+        row = next(row for row in part["rows"] if row["augmented"] and row["name"] == part["config"]["synthetic"][0])
+        found = ", ".join(f"{trial['rate']:g}: {100 * trial['validation']:.1f}" for trial in row["trials"])
+        tried.append(f"{name} {found}")
     protocol = json.loads((RESULTS / "condensation-protocol.json").read_text())
     pairs = [f"{100 * row['learn']:.1f}% beside {100 * row['written_out']:.1f}%" for row in protocol["rows"]]
     agree = min(row["same_answers"] for row in protocol["rows"])
@@ -135,6 +141,8 @@ def seconds() -> str:
     return "\n".join(
         [
             *lines,
+            "",
+            f"Held-out accuracy of one network with augmentation by its rate: {'; '.join(tried)}.",
             "",
             f"Mean images of MNIST without augmentation, `learn` beside the published loop written out in torch alone: "
             f"{', '.join(pairs)}; at least {100 * agree:.1f}% of their answers are the same.",

@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["convnet"])
     parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--epochs-augmented", type=int, default=300)
+    parser.add_argument("--looks", type=int, default=6, help="Accuracies on the way, at steps that double.")
     parser.add_argument(
         "--rates", type=float, nargs="+", default=[0.001, 0.003, 0.01, 0.03], help="As of auglean condense."
     )
