@@ -28,7 +28,7 @@ def _table(result: dict[str, Any]) -> str:
     lines = [
         f"**{data['name']}, {config['per_class']} per class** ({data['train']:,} training, {data['test']:,} test "
         f"images; `{config['networks'][0]}`; {protocol['epochs']} epochs; {networks}; "
-        f"{'rates of training chosen' if protocol['rates'] else 'rate of training 0.01'}; {where}, torch "
+        f"{'rates of training chosen' if len(protocol['rates']) > 1 else 'rate of training 0.01'}; {where}, torch "
         f"{machine['torch']}):",
         "",
         "| images | sets | plain | augmented | of whole | s to make |",
@@ -42,7 +42,7 @@ def _table(result: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     for name in config["synthetic"]:
         lines += ["", _shares(name, rows) + " " + _score(name, result)]
-    # before there was a choice of rates, all had the published one
+    # results of before there was a choice of rates: all had the published one
     command = result["command"] + ("" if protocol["rates"] else " --rates 0.01")
     return "\n".join([*lines, "", f"Repeat: `{command}`."])
 
@@ -132,7 +132,7 @@ def seconds() -> str:
     for name in names:
         part = result["parts"][name]
         row = next(row for row in part["rows"] if row["augmented"] and row["name"] == part["config"]["synthetic"][0])
-        found = ", ".join(f"{trial['rate']:g}: {100 * trial['validation']:.1f}" for trial in row["trials"])
+        found = ", ".join(f"{100 * trial['validation']:.1f} at {trial['rate']:g}" for trial in row["trials"])
         tried.append(f"{name} {found}")
     protocol = json.loads((RESULTS / "condensation-protocol.json").read_text())
     pairs = [f"{100 * row['learn']:.1f}% beside {100 * row['written_out']:.1f}%" for row in protocol["rows"]]

@@ -145,17 +145,22 @@ def test_a_step_is_sgd_on_the_published_sum(digits, method):
     assert float((moved - expected).norm()) < 1e-3 * float((expected - images).norm())
 
 
-def test_pooled_losses_are_scaled_to_the_reference(digits):
-    """The same pull at both schedules, but for the constant."""
-    for method, unit in ((DSA(), None), (DM(), 2048 / 32)):
+@pytest.mark.parametrize("side", [8, 28, 32])
+def test_pooled_losses_are_scaled_to_the_reference(side):
+    """The same pull at both schedules, but for the constant: images below 28×28 are moved less."""
+    g = torch.Generator().manual_seed(0)
+    images = al.ImageSet(
+        torch.randint(0, 256, (20, 1, side, side), dtype=torch.uint8, generator=g), torch.arange(20) % 2
+    )
+    for method in (DSA(), DM()):
         pulls = []
         for schedule in ("pooled", "paper"):
-            engine = make(digits, method, schedule=schedule, per_class=2)
+            engine = make(images, method, schedule=schedule, per_class=2)
             network = engine.network(0)
-            target = engine.target(network, ("pool", 0), 0, 16)
+            target = engine.target(network, ("pool", 0), 0, 10)
             pulls.append(engine.pull(network, ("pool", 0), 0, start(engine).images[0], target)[0])
-        factor = 2 * (394 / (8 + 8 + 10) if unit is None else unit)
-        torch.testing.assert_close(pulls[0], factor * pulls[1])
+        unit = 2048 / network.head.in_features if method.name == "DM" else 394 / (8 + 8 + 2)
+        torch.testing.assert_close(pulls[0], 2 * unit * min(1, side**2 / 784) * pulls[1])
 
 
 def test_published_loops():

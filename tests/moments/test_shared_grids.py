@@ -1,5 +1,7 @@
 """Many images at once, beside each alone: nodes that are sampled by shared taps are those of the policy."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from moment_case import images
 from auglean.moments.covariances import glimpse
 from auglean.moments.rules import Rule, apply_each
 from auglean.moments.shared_grids import pays, shared_moments
-from auglean.policies import Affine, Rotate, Scale, Shear, Shift, Translate
+from auglean.policies import Affine, Cutout, Rotate, Scale, Shear, Shift, Translate
 
 POLICIES = [
     Rotate(200),
@@ -65,19 +67,33 @@ def test_groups_and_steps_join(count, monkeypatch):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
 
 
-def test_a_batch_is_as_each_image_alone():
-    x, policy = images(40, 1, 12, 12), Rotate(20)
+def test_a_batch_is_as_each_image_alone(monkeypatch):
+    from auglean.moments import tasks
+
+    asked = []
+    monkeypatch.setattr(tasks, "shared_moments", lambda *given: asked.append(len(given[1])) or shared_moments(*given))
+    x, policy = images(96, 1, 12, 12), Rotate(20)
     many = policy.moments(x)
-    assert pays(policy, drawn(policy, 2, 0), x)
-    for i in (0, 17, 39):
+    assert asked
+    asked.clear()
+    for i in (0, 17, 95):
         alone = policy.moments(x[i])
         torch.testing.assert_close(many.mean[i], alone.mean, rtol=0, atol=1e-12)
         torch.testing.assert_close(many.variance[i], alone.variance, rtol=0, atol=1e-12)
         torch.testing.assert_close(many.matvec(x)[i], alone.matvec(x[i]), rtol=0, atol=1e-12)
         torch.testing.assert_close(many.error[i], alone.error, rtol=1e-9, atol=1e-12)
+    assert not asked
 
 
-@pytest.mark.parametrize("option", [{"padding": "border"}, {"padding": "masked"}, {"interpolation": "nearest"}])
-def test_other_ways_of_sampling_go_image_by_image(option):
-    policy = Rotate(20, **option)
-    assert not pays(policy, drawn(policy, 2, 0), images(40, 1, 12, 12))
+def test_where_it_pays():
+    x, limit = images(96, 1, 12, 12), 2**29
+    own = drawn(Rotate(20), 32, 0)
+    assert pays(Rotate(20), own, x, limit, None)
+    for option in ({"padding": "border"}, {"padding": "masked"}, {"interpolation": "nearest"}):
+        assert not pays(Rotate(20, **option), own, x, limit, None)
+    assert not pays(Cutout(4), own, x, limit, None)
+    assert not pays(Rotate(20), own, x[:20].repeat(1, 1, 9, 9), limit, None)  # few planes
+    assert not pays(Rotate(20), drawn(Rotate(20), 9, 0), x, limit, None)  # few nodes, which are kept
+    assert not pays(Rotate(20), replace(own, weights=own.weights.expand(-1, 96)), x, limit, None)  # not shared
+    assert not pays(Rotate(20), own, x, 2**20, None)
+    assert not pays(Rotate(20), drawn(Rotate(20), 4096, 0), x, limit, glimpse(144, x.device))  # few at once

@@ -85,7 +85,8 @@ def condense(
     The pooled schedule keeps a fixed pool of networks, each with one augmentation and one batch of real images for each
     class. What real images say there is computed once, in the first cycle through the pool; from then on a step costs
     no more than its synthetic images. Losses are means over rows of the gradient, or over features, times the constant
-    of ConvNet-3/128 and the images per class, so that one learning rate serves networks of every width.
+    of ConvNet-3/128 and the images per class, and times the share of 28×28 pixels that smaller images have, so that one
+    learning rate serves networks of every width and images of every size.
 
     The schedule `"paper"` runs the published loops with their sums: a step has a new random network, in which images
     are matched `outer` times, and which is trained on them for `inner` epochs after each time but the last.

@@ -25,6 +25,8 @@ Path = tuple[int | str, ...]
 
 #: Just below the largest block that glibc will ever serve from its heap, 32 MiB.
 _HEAP_BLOCK = 2**25 - 2**14
+#: Pixels of the smallest images that the published learning rates were found with.
+_PIXELS = 28 * 28
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,9 +203,16 @@ class Engine:
             distance = self.matching.distance(network, pixels, label, target)
             (gradient,) = torch.autograd.grad(distance, leaf)
             unit = self.matching.unit(target)
-        # published sums grow with the network, and the share of an image in a mean shrinks with their number
-        scale = 1.0 if self.schedule == "paper" else self.matching.reference * self.per_class / unit
-        return gradient * scale, distance.detach() / unit
+        if self.schedule == "pooled":
+            gradient *= self._scale(images, unit)
+        return gradient, distance.detach() / unit
+
+    def _scale(self, images: Tensor, unit: float) -> float:
+        """What a learning rate is multiplied by so that it means the same for every network and number of images."""
+        # published sums grow with the network, the share of an image in a mean shrinks with their number, and that of a
+        # pixel in an image grows where there are few; the published rates serve images of 28×28 to 64×64
+        small = min(1.0, images.shape[-2] * images.shape[-1] / _PIXELS)
+        return self.matching.reference * self.per_class / unit * small
 
     def _pieces(self, chosen: Tensor, path: Path, label: int) -> Iterator[Tensor]:
         for piece in chosen.split(self.micro_batch):

@@ -57,9 +57,9 @@ def evaluate(
     Networks are shared among the processes of `torchrun`, each of which has to call this and gets the whole answer.
 
     Every row is trained alike, with augmentation and without: from scratch, with the same initial weights, for the same
-    epochs, at the best of the same few rates, on hard labels; what counts is the accuracy after the last epoch. The
-    images are those of the files, pixel by pixel. Choices are made on real images that are held out; the test images
-    are used once for each network.
+    epochs, on hard labels; what counts is the accuracy after the last epoch. Rows of few images are trained at the best
+    of the same few rates; all images, as the recipe says. The images are those of the files, pixel by pixel. Choices
+    are made on real images that are held out; the test images are used once for each network.
 
     Args:
         synthetic: The set, or sets that were made with different seeds; files of them will do. The row is called by the
@@ -198,20 +198,20 @@ class _Evaluation:
         whole = next((row["accuracy"]["mean"] for row in rows if row["name"] == "whole"), None)
         return [{**row, "relative": row["accuracy"]["mean"] / whole if whole else None} for row in rows]
 
-    def _trials(self, job: str, name: str, network: str, augmented: bool) -> list[dict[str, float]]:
-        """Try the rates that a row may choose from, if there is a choice."""
-        rates = self.protocol.rates
-        if name == "whole" or len(rates) < 2:
-            return []
-        first: tuple[Images, Job] = self.contestants[name][0], ("rate",)
-        return [{"rate": rate} | self._trained(job, network, augmented, rate, [first])[0] for rate in rates]
-
     def _rate(self, name: str, trials: Sequence[Mapping[str, float]]) -> float:
         """Give the rate of a row: the best on held-out images."""
         if trials:
             return max(trials, key=lambda trial: trial["validation"])["rate"]
-        rates = () if name == "whole" else self.protocol.rates
-        return rates[0] if rates else self.protocol.recipe.lr
+        return self.protocol.recipe.lr if name == "whole" else self.protocol.choice[0]
+
+    def _trials(self, job: str, name: str, network: str, augmented: bool) -> list[dict[str, float]]:
+        """Try the rates that a row may choose from, if there is a choice."""
+        rates = self.protocol.choice
+        if name == "whole" or len(rates) == 1:
+            return []
+        first: tuple[Images, Job] = self.contestants[name][0], ("rate",)
+        found = self._trained(job, network, augmented, [(*first, rate) for rate in rates])
+        return [{"rate": rate} | one for rate, one in zip(rates, found, strict=True)]
 
     def _row(self, name: str, network: str, augmented: bool) -> dict[str, Any]:
         job = f"{network}/{_way(augmented)}/{name}"
@@ -244,8 +244,8 @@ class _Evaluation:
 
     def _runs(self, job: str, name: str, network: str, augmented: bool, rate: float) -> list[list[dict[str, float]]]:
         sets = self.contestants[name]
-        each = [(one, (i, j)) for i, one in enumerate(sets) for j in range(self.repeats)]
-        flat = self._trained(job, network, augmented, rate, each)
+        each = [(one, (i, j), rate) for i, one in enumerate(sets) for j in range(self.repeats)]
+        flat = self._trained(job, network, augmented, each)
         return [flat[begin : begin + self.repeats] for begin in range(0, len(flat), self.repeats)]
 
     def _steps(self, images: Images, augmented: bool) -> int:
@@ -255,16 +255,16 @@ class _Evaluation:
         return self.protocol.steps(len(images), augmented=augmented)
 
     def _trained(
-        self, job: str, network: str, augmented: bool, rate: float, each: Sequence[tuple[Images, Job]]
+        self, job: str, network: str, augmented: bool, each: Sequence[tuple[Images, Job, float]]
     ) -> list[dict[str, float]]:
         """Train a network on each of some images."""
 
-        def run(one: tuple[Images, Job]) -> dict[str, float]:
-            return self._train(network, *one, augmented, rate)
+        def run(one: tuple[Images, Job, float]) -> dict[str, float]:
+            return self._train(network, *one, augmented)
 
         return stoppable_map(run, each, self.memory.stop, job)
 
-    def _train(self, network: str, images: Images, path: Job, augmented: bool, rate: float) -> dict[str, float]:
+    def _train(self, network: str, images: Images, path: Job, rate: float, augmented: bool) -> dict[str, float]:
         """Train one network; those of the same path begin with the same weights, whatever they are trained on."""
         began = time.perf_counter()
         model = new_network(network, self.real, derive(self.seed, "evaluate", *path)).to(self.device)

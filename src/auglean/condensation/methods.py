@@ -24,7 +24,7 @@ class Method:
 
     Args:
         lr: Learning rate of the images, which are standardised. With the pooled schedule it means the same at every
-            width, depth and number of images per class, see `auglean.condense`.
+            width, depth, number of images per class and size of images, see `auglean.condense`.
         momentum: Momentum of SGD on the images.
         real_batch: Real images of a class that a target is computed from; by default 64, and 256 by the published
             schedule.

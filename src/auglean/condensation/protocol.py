@@ -23,22 +23,22 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How networks are trained, the same for every row.
+    """How networks are trained: alike for every row, each at the best of the same few rates.
 
     Args:
         epochs: Passes over the images without augmentation; 300 as published.
         epochs_augmented: Passes with augmentation; 1000 as published.
         recipe: Options of SGD.
         rates: Learning rates that every row of few images may choose from, for each network, with augmentation and
-            without: the one by which a network that is trained on its first set is best on held-out real images. None:
-            that of the recipe, which the whole data take in any case.
+            without: the one by which a network that is trained on its first set is best on held-out real images. By
+            default that of the recipe and a tenth of it; the whole data have that of the recipe in any case.
         whole_steps: Steps on the whole data; None leaves out that row, and all that is relative to it.
     """
 
     epochs: int = 300
     epochs_augmented: int = 1000
     recipe: Recipe = PUBLISHED
-    rates: tuple[float, ...] = (0.001, 0.01)
+    rates: tuple[float, ...] = ()
     whole_steps: int | None = 2000
 
     def __post_init__(self) -> None:
@@ -50,6 +50,11 @@ class Protocol:
             )
         for rate in self.rates:
             replace(self.recipe, lr=rate)
+
+    @property
+    def choice(self) -> tuple[float, ...]:
+        """The rates to choose from."""
+        return self.rates or (self.recipe.lr / 10, self.recipe.lr)
 
     def steps(self, images: int, *, augmented: bool) -> int:
         """Count the optimiser steps on so many images."""
@@ -63,7 +68,7 @@ class Evaluation:
     Attributes:
         rows: One for each kind of images, network, and training with or without augmentation. `accuracy` has the mean
             and the standard deviation over sets, and the mean of each set; `within` is the spread over networks that
-            are trained on the same set; `rate` was the best one of its `trials`.
+            are trained on the same set; `rate` is the best one of its `trials`, if there was a choice.
         scores: HLR, IOR, LRS and ARS of the synthetic images on each network, see `fair_scores`; `own` says whether
             their own recipe, chosen on held-out images, is the augmented one.
         config: How it was done.

@@ -12,7 +12,7 @@ class Scores(NamedTuple):
     Attributes:
         hlr: Hard-label recovery, `real − synthetic`: what is still missing; lower is better. None if it is not known
             what the whole data give.
-        ior: Improvement over random, `synthetic − random` under the same recipe; higher is better.
+        ior: Improvement over random, `synthetic − random` under the same protocol; higher is better.
         lrs: Label-robust score, both in one number in [0, 1].
         ars: Augmentation-robust score, the improvement over random with augmentation and without, in [0, 1].
     """
@@ -42,7 +42,7 @@ def fair_scores(
     Args:
         real: Accuracy of training on the whole data; None if that was not done.
         synthetic: Of training on the synthetic images, under the recipe chosen for them.
-        random: Of as many real ones at random, under the same recipe.
+        random: Of as many real ones at random, under the same protocol.
         augmented: Accuracies of synthetic and random images, trained with augmentation.
         plain: The same without.
         w: Weight of IOR against HLR.

@@ -19,11 +19,9 @@ from auglean.policies import Affine, Policy, Rotate, Scale, Shear, Shift, Transl
 from auglean.policies.warping import Warp, colour
 
 #: Planes that are worked on at once, at most, and from which on it pays.
-_PLANES, _FEW = 256, 16
-#: Bytes of all nodes of the pixels that are worked on at once: what caches hold.
-_BLOCK = 2**21
-#: Bytes of nodes of pixels that are kept for a glimpse of the covariance.
-_SEEN = 2**25
+_PLANES, _FEW = 256, 48
+#: Bytes of all nodes that are worked on at once, and of those kept for a glimpse of the covariance.
+_BLOCK, _SEEN = 2**21, 2**25
 #: Pixels of all nodes whose neighbours are found at once.
 _TAPS = 2**15
 #: Columns and rows of nothing around a plane: of four neighbours, the first is one outside at most, the last two.
@@ -31,21 +29,40 @@ _EDGE = (1, 2, 1, 2)
 #: What is an affine warp.
 _WARPS = (Translate, Shift, Rotate, Scale, Shear, Affine)
 
+#: Which n of the D entries of an image the covariance is asked of, and directions `(n, m)` to multiply it by.
+Glimpse = tuple[slice, Tensor]
 
-def pays(policy: Policy, own: Rule, x: Tensor) -> TypeGuard[Warp]:
-    """Whether nodes of images `(B, C, H, W)` are those of one warp, and planes are many enough."""
+
+def pays(policy: Policy, own: Rule, x: Tensor, limit: int, glimpse: Glimpse | None) -> TypeGuard[Warp]:
+    """Whether nodes of images `(B, C, H, W)` are those of one warp, and planes many enough.
+
+    Args:
+        policy: Which may be a warp.
+        own: Its nodes.
+        x: Images.
+        limit: Bytes that may be taken.
+        glimpse: As of `shared_moments`.
+    """
     return (
         isinstance(policy, _WARPS)
         and policy.interpolation == "bilinear"
         and policy.padding == "fill"
         and own.weights.shape[1] == 1
-        and len(x) * x.shape[1] >= _FEW
+        and 8 * len(own) * x.numel() > _BLOCK  # fewer nodes are made once and kept
+        and limit >= 2 * (_BLOCK + _SEEN)
+        and min(len(x), _together(own, x, glimpse)) * x.shape[1] >= _FEW
         and x.device.type == "cpu"  # elsewhere to sample planes costs little
     )
 
 
+def _together(own: Rule, x: Tensor, glimpse: Glimpse | None) -> int:
+    """How many images are worked on at once."""
+    seen = 0 if glimpse is None else len(glimpse[1])
+    return max(1, min(_PLANES // x.shape[1], _SEEN // (8 * len(own) * max(1, seen))))
+
+
 def shared_moments(
-    policy: Warp, own: Rule, x: Tensor, glimpse: tuple[slice, Tensor] | None = None
+    policy: Warp, own: Rule, x: Tensor, glimpse: Glimpse | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Give mean and variance of a rule, and products by its covariance.
 
@@ -53,8 +70,7 @@ def shared_moments(
         policy: One for which it `pays`.
         own: Its nodes.
         x: Images. Shape `(B, C, H, W)`, float64.
-        glimpse: Which n of the D entries of an image the covariance is asked of, and directions `(n, m)` to multiply it
-            by.
+        glimpse: Which products, if any.
 
     Returns:
         Mean and variance, `(B, D)` each, and the products, `(B, n, m)`, if they are asked for.
@@ -67,7 +83,7 @@ def shared_moments(
     fill = colour(policy.fill, x)
     mean, variance = x.new_empty(2, b, c, h * w)
     sketch = x.new_empty(b, *directions.shape)
-    many = max(1, min(_PLANES // c, _SEEN // (8 * len(own) * max(1, len(entries)))))
+    many = _together(own, x, glimpse)
     for group in range(0, b, many):
         images = slice(group, group + many)
         count = len(x[images])

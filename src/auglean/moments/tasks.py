@@ -78,10 +78,9 @@ class Task:
         if joint(self.policy):
             return windows_of(self.policy, own, self.x, scale=scale, limit=self.limit)
         alike, x = channelwise(self.policy), self.x
-        if known is None and not once and pays(self.policy, own, x):
-            mean, variance, sketch = shared_moments(
-                self.policy, own, x, glimpse(x[0].numel(), x.device) if sketched else None
-            )
+        seen = glimpse(x[0].numel(), x.device) if sketched else None
+        if known is None and not once and pays(self.policy, own, x, self.limit, seen):
+            mean, variance, sketch = shared_moments(self.policy, own, x, seen)
             known = mean, scale * variance, sketch
 
         def run(start: int, stop: int, group: slice) -> Tensor:

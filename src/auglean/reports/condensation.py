@@ -142,6 +142,7 @@ def write_condensation(found: Condensed) -> Path:
         tables={network: lines(result, network) for network in config["networks"]},
         pairs=nearest(found.synthetic.decoded(), found.splits.train),
         outside=float(((images < 0) | (images > 1)).double().mean()),
+        rates=sorted({trial["rate"] for row in rows for trial in row["trials"]}),
         figure=_course(result),
         made=sum(sum(one["cost"]["seconds"].values()) for one in result["synthetic"]),
         judged=sum(

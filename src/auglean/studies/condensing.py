@@ -109,7 +109,7 @@ def condense_and_judge(
         baselines: See `auglean.condensation.baseline`.
         count: Sets to condense, of the seeds seed, seed + 1, …
         repeats: Networks that are trained on each set.
-        looks: Accuracies on the way of the first set, at steps that double.
+        looks: Accuracies of the first of these networks on the way of the first set, at steps that double.
         protocol: How networks are trained.
         seed: Fixes everything that is drawn.
         device: Where to compute.
@@ -188,7 +188,7 @@ def condense_and_judge(
             memory=Memory(study.recall, study.keep, narrator.stop, narrator.job),
         )
         rate = found.row(found.config["synthetic"][0])["rate"]
-        course = [study.look(step, network, rate) for step in [0, *at]]
+        course = [study.look(step, judges[0], rate) for step in [0, *at]]
     result = {
         "command": "condense",
         "version": environment()["auglean"],
