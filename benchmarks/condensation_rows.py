@@ -120,7 +120,6 @@ def seconds() -> str:
                 told = (
                     f"{how['method']}, lr {how['options']['lr']:g}, pool {how['options']['pool']}, from {how['init']}"
                 )
-                told = f"canvases of {how['decode'] ** 2} by {told}" if how.get("decode", 1) > 1 else told
                 told += f", {how['steps']} steps"
                 aim = ", ".join(f"{100 * aim:.0f}% in {limit} s" for limit, aim, _ in part["aims"])
             cells = [f"{how['data']}, {how['per_class']}", told, str(config["sets"][images]), f"{spent:.0f}"]
