@@ -6,9 +6,9 @@ of neighbours that take turns, in seconds of the wall; the floor is in processor
 ConvNet-3/128, beside the processor seconds of condensation alone, by the protocol of `evaluate`: rates of training are
 chosen on a held-out tenth of the training images for every row, and so were pools, rates and starts of condensation.
 
-    python benchmarks/condensation.py --mnist MNIST --cifar10 CIFAR10 [--parts ratios,floor,mnist-dm,mnist-dsa]
+    python benchmarks/condensation.py --mnist MNIST --cifar10 CIFAR10 [--parts ratios,floor,mnist-dm,cifar10-dm]
 
-Both are folders of Parquet files; further parts are `mnist-dm-longer` and `cifar10-dm`.
+Both are folders of Parquet files.
 """
 
 from __future__ import annotations
