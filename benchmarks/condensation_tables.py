@@ -73,7 +73,7 @@ def draw(path: Path) -> None:
     from matplotlib.figure import Figure
 
     found = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("condensation-*.json"))]
-    found = [result for result in found if "course" in result]
+    found = [result for result in found if any(len(course) > 1 for course in result.get("course", {}).values())]
     figure = Figure(figsize=(3.6 * len(found), 3.4), layout="constrained")
     for ax, result in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
         for name, course in result["course"].items():
