@@ -75,19 +75,22 @@ def draw(path: Path) -> None:
     found = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("condensation-*.json"))]
     found = [result for result in found if any(len(course) > 1 for course in result.get("course", {}).values())]
     figure = Figure(figsize=(3.6 * len(found), 3.4), layout="constrained")
+    shown: dict[str, Any] = {}
     for ax, result in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
         for name, course in result["course"].items():
             seconds = [row["cpu_seconds"] for row in course]
             ax.plot(seconds, [100 * row["held_out"] for row in course], "o-", color=COLORS[name], label=name)
         for row in result["rows"]:
             if row["augmented"] and row["name"] in ("random", "k-means", "class-mean"):
-                dashes = ":" if row["name"] == "random" else "--"
+                dashes = {"random": ":", "k-means": "--", "class-mean": "-."}[row["name"]]
                 ax.axhline(100 * row["validation"], color="#888888", linestyle=dashes, linewidth=1.2, label=row["name"])
         where = result["machine"].get("gpu", "one thread")
         ax.set_title(f"{result['data']['name']}, {result['config']['per_class']} per class, {where}", fontsize=9)
         ax.set_xlabel("processor seconds of condensation")
-        ax.legend(edgecolor="none", framealpha=1, fontsize=9, loc="best")
+        ax.set_xlim(left=0)
+        shown |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     figure.axes[0].set_ylabel("accuracy on held-out images, %")
+    figure.legend(shown.values(), shown, loc="outside lower center", ncols=len(shown), edgecolor="none")
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
