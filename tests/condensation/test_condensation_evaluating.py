@@ -173,10 +173,11 @@ def test_rate_is_chosen_on_held_out_images(digits, monkeypatch):
         ("whole", 0.01),  # that of the recipe
     }
     assert sum(one is test for one in judged) == len(result.rows)  # once for each network that counts
-    alone = replace(protocol, whole_steps=None, rates=())
+    usual = replace(protocol, whole_steps=None, rates=())
     result = evaluate(centres, train, test, validation=held, networks="mlp", baselines=["random"], sets=1, repeats=1,
-                      protocol=alone)  # fmt: skip
+                      protocol=usual)  # fmt: skip
     assert {(row["rate"], row["relative"]) for row in result.rows} == {(0.01, None)}
+    assert [trial["rate"] for trial in result.rows[0]["trials"]] == [0.001, 0.01]
     assert result.scores[0]["lrs"] is None
 
 

@@ -208,7 +208,7 @@ class Engine:
         return gradient, distance.detach() / unit
 
     def _scale(self, images: Tensor, unit: float) -> float:
-        """What a learning rate is multiplied by so that it means the same for every network and number of images."""
+        """Give what a learning rate is multiplied by to mean the same for every network, number and size of images."""
         # published sums grow with the network, the share of an image in a mean shrinks with their number, and that of a
         # pixel in an image grows where there are few; the published rates serve images of 28×28 to 64×64
         small = min(1.0, images.shape[-2] * images.shape[-1] / _PIXELS)
